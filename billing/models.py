@@ -1,0 +1,1 @@
+"""What is owed: invoices, their lines and evidence."""

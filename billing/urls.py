@@ -1,0 +1,5 @@
+"""Billing's URL map, mounted by `portal.urls`."""
+
+from django.urls import URLPattern, URLResolver
+
+urlpatterns: list[URLPattern | URLResolver] = []

@@ -1,0 +1,40 @@
+"""Enqueue work by task name; services sit below tasks and never import them.
+
+A message may be lost (`architecture.md` §4.10): every task only advances a row that a scan finds
+again, so nothing here retries.
+"""
+
+from typing import Final
+
+from celery import current_app
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+TASK_NAMES: Final = frozenset(
+    {
+        "billing.period_close",
+        "billing.invoice_issue",
+        "billing.payment_collect",
+        "billing.webhook_apply",
+        "portal.snapshot_publish",
+        "portal.alert_notify",
+    }
+)
+"""Every name that is enqueued; a test checks that each is registered."""
+
+
+def enqueue_on_commit(task_name: str, **ids: str | int) -> None:
+    """Send the task once the surrounding transaction has committed.
+
+    :raises KeyError: for a name that is not in `TASK_NAMES`.
+    """
+    if task_name not in TASK_NAMES:
+        raise KeyError(task_name)
+    transaction.on_commit(lambda: _send(task_name, dict(ids)))
+
+
+def _send(task_name: str, ids: dict[str, str | int]) -> None:
+    try:
+        current_app.send_task(task_name, kwargs=ids)
+    except (OperationalError, OSError):
+        return  # the due scan finds the row
