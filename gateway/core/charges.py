@@ -1,7 +1,7 @@
 """What a request wants to take from its limits, and the answers of the quota port.
 
-Values only. `core.quota` and `core.limits` build the charges from the snapshot, one port call takes
-all of them or none (`architecture.md` §4.9), and the outcome of the request settles them.
+Values only. `core.quota` and `core.limits` build the charges from the snapshot, one port call
+takes all of them or none (`architecture.md` §4.9), the outcome of the request settles them.
 Times are integers in microseconds of product time since the epoch.
 """
 
