@@ -198,7 +198,7 @@ def build_admission(
     buckets = bucket_charges(plan, entitlement=entitlement, credential=caller.credential)
     windows = window_charges(plan, entitlement=entitlement, units=units, now_us=now_us)
     charged = [quota for quota in plan.quotas if units.get(quota.meter)]
-    charges = (*buckets, *windows)
+    charges: tuple[ChargeRequest, ...] = (*buckets, *windows)
     who = Who(
         environment=caller.who.environment,
         organization_id=caller.who.organization_id,

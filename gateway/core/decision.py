@@ -91,7 +91,7 @@ class UsageQuery:
 def read_request(
     compiled: Compiled, *, method: str, target: str, raw: RawHeaders, http_1_0: bool
 ) -> Facts | Deny:
-    """Check target, host, framing and header bytes (§3, §4). `client_ip` is the caller's to fill."""
+    """Check target, host, framing and header bytes (§3, §4); the caller fills in `client_ip`."""
     if len(target) > MAX_TARGET_CHARS:
         return Deny(code="target_too_long")
     parsed = None if method in _REFUSED_METHODS else parse_target(target)
