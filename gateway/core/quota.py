@@ -71,7 +71,7 @@ def window_charges(
     for quota in plan.quotas:
         amount = units.get(quota.meter, 0)
         if amount:
-            charges.append(_charge(quota, entitlement, amount, now_us))
+            charges.append(window_charge(quota, entitlement, amount, now_us))
     return charges
 
 
@@ -80,10 +80,14 @@ def all_windows(plan: PlanVersion, *, entitlement: Entitlement, now_us: int) -> 
 
     :raises NoWindow: see `window_at`.
     """
-    return [_charge(quota, entitlement, 0, now_us) for quota in plan.quotas]
+    return [window_charge(quota, entitlement, 0, now_us) for quota in plan.quotas]
 
 
-def _charge(quota: Quota, entitlement: Entitlement, units: int, now_us: int) -> WindowCharge:
+def window_charge(quota: Quota, entitlement: Entitlement, units: int, now_us: int) -> WindowCharge:
+    """Build the charge of one quota.
+
+    :raises NoWindow: see `window_at`.
+    """
     start, end = window_at(quota, entitlement=entitlement, now_us=now_us)
     percent = quota.block_at_percent
     return WindowCharge(

@@ -4,12 +4,14 @@ Pure: the spool's owner reads the lines, sums what this returns per key and sets
 (`architecture.md` §4.9: after any crash counter = billed + counted).
 """
 
+from contextlib import suppress
+
 from gateway.contracts.access_log import AccessLogEvent, Charge, Kind
 from gateway.contracts.snapshot import Entitlement, Environment, Outcome, PlanVersion, Snapshot
 from gateway.core.charges import WindowCharge
 from gateway.core.compile import segment_at
 from gateway.core.instants import to_us
-from gateway.core.quota import NoWindow, window_charges
+from gateway.core.quota import NoWindow, window_charge
 from gateway.core.settle import TEST_REASON, policy_charge
 
 _COUNTING = (Kind.REQUEST, Kind.BUSINESS)
@@ -33,11 +35,13 @@ def counted_charges(event: AccessLogEvent, snapshot: Snapshot) -> list[WindowCha
     plan = snapshot.plan_versions[current[0].plan_version_id]
     if not _keeps_units(event, plan):
         return []
-    units = {meter: int(count) for meter, count in event.quantities.items()}
-    try:
-        return window_charges(plan, entitlement=entitlement, units=units, now_us=admitted_us)
-    except NoWindow:
-        return []
+    charges = []
+    for quota in plan.quotas:
+        units = int(event.quantities.get(quota.meter, 0))
+        with suppress(NoWindow):
+            if units:
+                charges.append(window_charge(quota, entitlement, units, admitted_us))
+    return charges
 
 
 def _entitlement(event: AccessLogEvent, snapshot: Snapshot) -> Entitlement | None:

@@ -18,12 +18,13 @@ class _Second:
     start_us: int
     who: Who
     written: int = 0
+    counted_from_us: int = 0
     counts: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class RollUp:
-    """Refusals of one credential in the second that starts at `start_us`, by reason."""
+    """Refusals of one credential counted from `start_us` on, within a second, by reason."""
 
     who: Who
     start_us: int
@@ -44,6 +45,8 @@ class RefusalMeter:
         if second.written < MAX_EVENTS_PER_S:
             second.written += 1
             return True
+        if not second.counts:
+            second.counted_from_us = now_us
         second.counts[reason] = second.counts.get(reason, 0) + 1
         return False
 
@@ -55,4 +58,4 @@ class RefusalMeter:
             if everything or now_us - second.start_us >= _SECOND_US
         ]
         seconds = [self._seconds.pop(key) for key in over]
-        return [RollUp(s.who, s.start_us, s.counts) for s in seconds if s.counts]
+        return [RollUp(s.who, s.counted_from_us, s.counts) for s in seconds if s.counts]
