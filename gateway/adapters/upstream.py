@@ -22,6 +22,7 @@ from gateway.core.upstreams import CompiledUpstream, UpstreamTarget
 from gateway.errors import UpstreamError
 
 SWEEP_S: Final = 0.05
+_IDLE_SWEEP_S: Final = 5.0
 IDLE_S: Final = 55.0
 MAX_IDLE: Final = 512
 _HIGH_BYTES: Final = 256 * 1024
@@ -105,11 +106,12 @@ class UpstreamConnection(asyncio.Protocol):
 
         :raises UpstreamError: when there will be none.
         """
-        while self.head_seen is None:
+        while True:
             if self.error is not None:
                 raise self.error
+            if self.head_seen is not None:
+                return self.head_seen
             await self._wait()
-        return self.head_seen
 
     async def read(self) -> bytes:
         """Return what arrived of the body; empty at its end.
@@ -185,7 +187,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
-        if self._until_close and exc is None:
+        if self._until_close and exc is None and self.error is None:
             self.complete = True
         elif not self.complete and self.error is None:
             code = "upstream_protocol_error" if self._received else "upstream_unreachable"
@@ -231,7 +233,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._wake()
 
     def _surplus(self) -> None:
-        """Bytes that belong to no answer: never use this connection again."""
+        """Bytes that belong to no answer: a 502 if its head was not taken yet, and never again."""
+        self.error = self.error or UpstreamError(
+            "upstream_protocol_error", "bytes behind the end of the answer", sent=True
+        )
         if self.transport is not None:
             self.transport.abort()
 
@@ -407,7 +412,7 @@ class UpstreamClient:
                     ssl=self._tls if target.tls else None,
                 )
         except (OSError, TimeoutError) as error:
-            detail = f"{target.authority}: {error or 'no connection in time'}"
+            detail = f"{target.authority}: {str(error) or 'no connection in time'}"
             raise UpstreamError("upstream_unreachable", detail, sent=False) from error
         return connection
 
@@ -439,9 +444,14 @@ class UpstreamClient:
             if connection.transport is not None:
                 connection.transport.abort()
 
-    def _sweep_later(self) -> None:
-        if self._sweeper is None and not self._closed:
-            self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+    def _sweep_later(self, delay_s: float = SWEEP_S) -> None:
+        if self._closed:
+            return
+        if self._sweeper is not None:
+            if self._sweeper.when() <= self._loop.time() + delay_s:
+                return
+            self._sweeper.cancel()
+        self._sweeper = self._loop.call_later(delay_s, self._sweep)
 
     def _sweep(self) -> None:
         self._sweeper = None
@@ -449,8 +459,10 @@ class UpstreamClient:
         for connection in [c for c in self._active if c.deadline <= now]:
             connection.fail(UpstreamError("upstream_timeout", "no progress in time", sent=True))
         self._drop_stale(now)
-        if self._active or any(self._idle.values()):
+        if self._active:
             self._sweep_later()
+        elif any(self._idle.values()):
+            self._sweep_later(_IDLE_SWEEP_S)
 
     def _drop_stale(self, now: float) -> None:
         for idle in self._idle.values():

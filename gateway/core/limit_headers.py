@@ -106,6 +106,18 @@ def refused_lines(charge: ChargeRequest, *, retry_after_s: int) -> bytes:
     return _lines(Standing(policy_name(charge), policy_limit(charge), 0, retry_after_s)).encode()
 
 
+def returned_levels(
+    charges: Sequence[ChargeRequest], levels: Sequence[Level]
+) -> tuple[Level, ...]:
+    """Return the levels after the windows' units of a free outcome were given back."""
+    return tuple(
+        level
+        if isinstance(charge, BucketCharge)
+        else Level(level.remaining + charge.units, level.used - charge.units, level.reset_us)
+        for charge, level in zip(charges, levels, strict=True)
+    )
+
+
 def worst_state(levels: Sequence[Level], quotas: Sequence[Quota | None]) -> QuotaState | None:
     """Return the furthest state over all quotas; None without one."""
     worst = -1

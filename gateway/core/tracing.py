@@ -1,4 +1,4 @@
-"""Request ids and W3C trace context, simple form (`gateway.md` §16); random bytes are arguments."""
+"""Request ids and W3C trace context, simple form (`gateway.md` §16); random bytes are given."""
 
 import re
 from dataclasses import dataclass
