@@ -3,9 +3,10 @@
 import json
 import sys
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand
 from ruamel.yaml import YAML
@@ -65,7 +66,7 @@ def rate_text(text: str, *, yaml: bool) -> dict[str, Any]:
 
 class Command(BaseCommand):
     help = "Rate plan terms x usage from a JSON or YAML file and print lines and totals as JSON."
-    requires_system_checks = []
+    requires_system_checks: ClassVar[list[str]] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", help="the document, or - for standard input")
@@ -79,7 +80,9 @@ class Command(BaseCommand):
             sys.exit(2)
         with source:
             if lines:
-                results = (rate_text(line, yaml=False) for line in source if line.strip())
+                results: Iterator[dict[str, Any]] = (
+                    rate_text(line, yaml=False) for line in source if line.strip()
+                )
             else:
                 results = iter([rate_text(source.read(), yaml=True)])
             any_refused = False
