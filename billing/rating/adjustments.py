@@ -12,7 +12,7 @@ from billing.rating.document import Request
 from billing.rating.lines import Line
 from billing.rating.proration import fraction
 from portal.core.money import divide, round_half_up, split, to_minor
-from portal.core.plan_terms import Discount, Price
+from portal.core.plan_terms import COMMITMENT_KEY, Discount, Price
 
 
 def _applies(line: Line, applies_to: tuple[str, ...] | None) -> bool:
@@ -78,13 +78,26 @@ def apply_discounts(request: Request, lines: list[Line]) -> None:
         _spread(lines, chosen, amount, lambda line: line.after_discount, "discount_minor")
 
 
+def _adjustment(
+    request: Request, key: str, price_key: str | None, words: str, amount_minor: int
+) -> Line:
+    return Line(
+        line_key=key,
+        price_key=price_key,
+        description=words,
+        start=request.start,
+        end=request.end,
+        quantity=None,
+        unit_amount=None,
+        amount_minor=amount_minor,
+        segment=len(request.segments) - 1,
+        adjustment=True,
+    )
+
+
 def _bound_line(request: Request, price: Price, name: str, amount: int) -> Line:
     words = f"{price.description or price.key}: {name}"
-    last = len(request.segments) - 1
-    return Line(
-        f"{price.key}:{name}", price.key, words, request.start, request.end, None, None,
-        amount, last, adjustment=True,
-    )  # fmt: skip
+    return _adjustment(request, f"{price.key}:{name}", price.key, words, amount)
 
 
 def price_bounds(request: Request, lines: Sequence[Line], *, minimums: bool) -> Iterator[Line]:
@@ -103,7 +116,10 @@ def price_bounds(request: Request, lines: Sequence[Line], *, minimums: bool) -> 
 
 
 def committed_minor(request: Request) -> int:
-    """Sum each segment's commitment over its own stretch, rounded once."""
+    """Sum each segment's commitment over its own stretch, rounded once.
+
+    One that is not prorated and goes on unchanged in the adjoining segment counts once.
+    """
     total = Fraction(0)
     trial = request.trial_ends_at
     previous = None
@@ -129,10 +145,8 @@ def commitment_line(request: Request, lines: Sequence[Line]) -> Line | None:
     missing = committed_minor(request) - sum(line.after_discount for line in lines)
     if missing <= 0:
         return None
-    return Line(
-        "commitment", None, "Minimum commitment: true-up", request.start, request.end, None, None,
-        missing, len(request.segments) - 1, adjustment=True,
-    )  # fmt: skip
+    words = "Minimum commitment: true-up"
+    return _adjustment(request, COMMITMENT_KEY, None, words, missing)
 
 
 def apply_credits(request: Request, lines: list[Line]) -> list[int]:

@@ -36,7 +36,6 @@ def test_the_table_is_there() -> None:
                          ids=[r[0] for r in ROWS])  # fmt: skip
 def test_row(document: dict[str, Any], lines: list[int], total: int) -> None:
     result = rate_document(document)
-    assert "errors" not in result
     assert [line["amount_minor"] for line in result["lines"]] == lines
     assert result["total_minor"] == total
 
