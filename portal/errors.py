@@ -1,14 +1,16 @@
 """What can go wrong in the portal.
 
 PortalError
-├─ NotFoundError               not_found                  404  also for another organization's object
-├─ MailUnverifiedError         mail_unverified            403  a live key needs a verified address
-├─ CredentialEndedError        credential_ended           409  revoked, expired or rotated already
-├─ SealBrokenError             credential_unreadable      409  sealed under another SECRET_KEY
-├─ LastOwnerError              last_owner                 409  an organization keeps one owner
-├─ RoleNotAllowedError         role_not_allowed           403  only owners hand out ownership
-├─ InvitationInvalidError      invitation_invalid         404  unknown, used, revoked or expired
-└─ InvitationElsewhereError    invitation_elsewhere       403  it was sent to another address
+├─ NotFoundError              not_found             404  or it belongs to somebody else
+├─ NaiveDatetimeError         naive_datetime        500  a caller passed a time without its zone
+├─ UnknownCurrencyError       unknown_currency      422  not an active ISO 4217 currency
+├─ MailUnverifiedError        mail_unverified       403  a live key needs a verified address
+├─ CredentialEndedError       credential_ended      409  revoked, expired or rotated already
+├─ SealBrokenError            credential_unreadable 409  sealed under another SECRET_KEY
+├─ LastOwnerError             last_owner            409  an organization keeps one owner
+├─ RoleNotAllowedError        role_not_allowed      403  only owners hand out ownership
+├─ InvitationInvalidError     invitation_invalid    404  unknown, used, revoked or expired
+└─ InvitationElsewhereError   invitation_elsewhere  403  it was sent to another address
 """
 
 from typing import ClassVar
@@ -66,3 +68,13 @@ class InvitationElsewhereError(PortalError):
     code = "invitation_elsewhere"
     status = 403
     public = "This invitation was sent to another e-mail address. Sign in with that one."
+
+
+class NaiveDatetimeError(PortalError):
+    code = "naive_datetime"
+
+
+class UnknownCurrencyError(PortalError):
+    code = "unknown_currency"
+    status = 422
+    public = "This currency is not known."

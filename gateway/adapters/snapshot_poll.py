@@ -20,6 +20,7 @@ import aiohttp
 
 from gateway.contracts.snapshot import (
     BOOT_HEADER,
+    KINDS,
     MAX_POLL_S,
     NODE_HEADER,
     SNAPSHOT_PATH,
@@ -125,13 +126,11 @@ class SnapshotPoll:
 
 def write_snapshot(snapshot: Snapshot, path: Path) -> None:
     """Write a snapshot as a full document, atomically and durably."""
-    kinds = ("apis", "upstreams", "routes", "consumers", "credentials", "plan_versions")
-    kinds += ("entitlements", "grants")
     document = build_document(
         version=snapshot.version,
         clock_offset_us=snapshot.clock_offset_us,
         sandbox=snapshot.sandbox,
-        objects={kind: list(getattr(snapshot, kind).values()) for kind in kinds},
+        objects={kind: list(getattr(snapshot, kind).values()) for kind in KINDS},
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

@@ -192,9 +192,7 @@ def invitation_revoke(*, invitation: Invitation, actor: Membership, now: datetim
 
 
 @transaction.atomic
-def member_role_change(
-    *, member: Membership, role: str, actor: Membership, now: datetime
-) -> None:
+def member_role_change(*, member: Membership, role: str, actor: Membership, now: datetime) -> None:
     """Give a member another role.
 
     :raises RoleNotAllowedError: if ownership is touched by somebody who is no owner.

@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 
 from babel import Locale
-from babel.numbers import format_currency, format_decimal, get_currency_precision
+from babel.numbers import format_currency, format_decimal
 from django import template
 from django.utils.translation import get_language, gettext, to_locale
 
 from gateway.contracts.access_log import format_time
+from portal.core.money import minor_to_major
 
 register = template.Library()
-_AMOUNT = "#,##0.00\xa0¤¤"  # the currency as its code, always
 
 
 def _locale() -> Locale:
@@ -23,8 +23,12 @@ def money(minor: int | str | None, currency: str) -> str:
     """Write minor units as an amount with its currency code; a dash where there is none."""
     if minor is None or minor == "":
         return "—"
-    amount = Decimal(int(minor)).scaleb(-get_currency_precision(currency))
-    return format_currency(amount, currency, format=_AMOUNT, locale=_locale())
+    amount = minor_to_major(int(minor), currency)
+    places = "0" * max(0, -int(amount.as_tuple().exponent))
+    pattern = f"#,##0{'.' if places else ''}{places}\xa0¤¤"
+    return format_currency(
+        amount, currency, format=pattern, locale=_locale(), currency_digits=False
+    )
 
 
 @register.filter
