@@ -19,6 +19,7 @@ import xmlrpc.client
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,7 +28,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from deploy.installation import LOOPBACK, ROOT, Installation, Outside, Ports
 from deploy.processes import Process, processes, supervisor_config
-from deploy.servers import start_kafka, start_postgres, start_redis
+from deploy.servers import Server, start_kafka, start_postgres, start_redis
 
 START_TIMEOUT_S = 90
 
@@ -127,7 +128,7 @@ class Supervisor:
                 else:
                     self._rpc.supervisor.startProcess(name, False)
         for process in wanted:
-            wait(lambda p=process: self._useful(p), process.name)  # type: ignore[misc]
+            wait(partial(self._useful, process), process.name)
 
     def _useful(self, process: Process) -> bool:
         states = [
@@ -181,10 +182,12 @@ def outside_servers(mode: str, data: Path) -> Iterator[Outside]:
         yield Outside()
         return
     with ExitStack() as stack:
-        postgres = stack.enter_context(start_postgres(data / "postgres"))
-        redis = stack.enter_context(start_redis(data / "redis"))
-        kafka = stack.enter_context(start_kafka(data / "kafka"))
-        yield Outside(database_url=postgres.url, redis_url=redis.url, kafka=kafka.bootstrap)
+        urls = []
+        for start in (start_postgres, start_redis, start_kafka):
+            server: Server = start(data / start.__name__.removeprefix("start_"))
+            stack.callback(server.stop)
+            urls.append(server.url)
+        yield Outside(*urls)
 
 
 @contextmanager
