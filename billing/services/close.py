@@ -195,3 +195,18 @@ def due_enqueue(*, now: datetime, grace_s: int) -> int:
             "billing.period_close", subscription_id=row.subscription_id, period_id=row.pk
         )
     return len(rows)
+
+
+LATE_LOOK_BACK = timedelta(days=35)
+
+
+def late_scan(*, reader: UsageReader, expected: Sequence[ExpectedBoot], now: datetime) -> int:
+    """Recheck the periods that closed lately; return how many got a new or changed document."""
+    rows = BillingPeriod.objects.filter(closed_at__gt=now - LATE_LOOK_BACK).order_by("closed_at")
+    changed = 0
+    for period_id in rows.values_list("pk", flat=True):
+        outcome = usage_recheck(
+            period_id=period_id, reader=reader, expected=expected, now=now
+        )
+        changed += outcome.changed
+    return changed
