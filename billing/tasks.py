@@ -5,6 +5,8 @@ from typing import Final
 from celery import shared_task
 from django.conf import settings
 from django.db import transaction
+from portal.services.nodes import expected_boots
+from portal.usage import reader
 
 from billing.errors import CollectorBusyError, CollectorUnavailableError
 from billing.payments.stripe_adapter import collector
@@ -12,8 +14,6 @@ from billing.services import alerts, close, dunning, inbox, invoices, issue, pay
 from metering.errors import MeteringUnavailableError
 from portal.clock import now, wall_now
 from portal.queue import enqueue_on_commit
-from portal.services.nodes import expected_boots
-from portal.usage import reader
 
 LATER: Final = (CollectorBusyError, CollectorUnavailableError, MeteringUnavailableError)
 """Nothing is lost: the row keeps its `due_at`, the next scan sends the task again."""
@@ -66,9 +66,7 @@ def payment_collect(invoice_id: str) -> None:
 @shared_task(name="billing.webhook_apply")
 def webhook_apply(event_id: str) -> None:
     try:
-        inbox.event_apply(
-            event_id=event_id, collector=collector(), now=now(), wall=wall_now()
-        )
+        inbox.event_apply(event_id=event_id, collector=collector(), now=now(), wall=wall_now())
     except LATER:
         return
 

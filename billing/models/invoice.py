@@ -37,7 +37,7 @@ class Invoice(models.Model):
     n = models.PositiveIntegerField()
     kind = models.CharField(max_length=12, choices=InvoiceKind)
     state = models.CharField(max_length=16, choices=InvoiceState, default=InvoiceState.DRAFT)
-    number = models.CharField(max_length=40, null=True, blank=True, unique=True)  # noqa: DJ001
+    number = models.CharField(max_length=40, null=True, blank=True, unique=True)
     currency = models.CharField(max_length=3)
     service_from = models.DateTimeField()
     service_to = models.DateTimeField()  # exclusive

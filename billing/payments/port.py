@@ -52,9 +52,7 @@ class CheckoutSession:
 
 
 class Collector(Protocol):
-    def customer_create(
-        self, *, key: str, organization_id: str, name: str, email: str
-    ) -> str: ...
+    def customer_create(self, *, key: str, organization_id: str, name: str, email: str) -> str: ...
     def checkout_create(
         self, *, key: str, customer_id: str, success_url: str, cancel_url: str
     ) -> CheckoutSession: ...

@@ -205,8 +205,6 @@ def late_scan(*, reader: UsageReader, expected: Sequence[ExpectedBoot], now: dat
     rows = BillingPeriod.objects.filter(closed_at__gt=now - LATE_LOOK_BACK).order_by("closed_at")
     changed = 0
     for period_id in rows.values_list("pk", flat=True):
-        outcome = usage_recheck(
-            period_id=period_id, reader=reader, expected=expected, now=now
-        )
+        outcome = usage_recheck(period_id=period_id, reader=reader, expected=expected, now=now)
         changed += outcome.changed
     return changed

@@ -184,8 +184,7 @@ def _content(
         "input": rating.document,
         "plans": [s.segment.plan_version.content_hash for s in stretches],
         "lines": [
-            [r.line.line_key, r.amount_minor, r.discount_minor, r.line.amount_minor]
-            for r in rows
+            [r.line.line_key, r.amount_minor, r.discount_minor, r.line.amount_minor] for r in rows
         ],
         "evidence": {r.line.line_key: rating.evidence.get(r.line.line_key, ()) for r in rows},
         "credit": settled.credit_minor,

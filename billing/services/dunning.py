@@ -104,9 +104,9 @@ def dunning_clear(*, organization_id: str, now: datetime) -> bool:
     )
     if failing.exists():
         return False
-    cleared = Organization.objects.filter(
-        pk=organization_id, past_due_since__isnull=False
-    ).update(past_due_since=None, blocked_at=None)
+    cleared = Organization.objects.filter(pk=organization_id, past_due_since__isnull=False).update(
+        past_due_since=None, blocked_at=None
+    )
     if cleared:
         audit_record(
             actor=None,

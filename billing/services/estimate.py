@@ -93,9 +93,7 @@ def running_bill(
     )
 
 
-def projected_fact(
-    fact: MeterFact, *, start: datetime, now: datetime, end: datetime
-) -> MeterFact:
+def projected_fact(fact: MeterFact, *, start: datetime, now: datetime, end: datetime) -> MeterFact:
     """Carry a meter on at its pace to `end`; whole units, half up. Value lists are kept as is.
 
     >>> from datetime import UTC

@@ -39,9 +39,7 @@ def baseline_of(invoice: Invoice) -> Invoice | None:
 
 def flags_of(*, invoice: Invoice) -> list[str]:
     """Work out the flags of a draft whose lines are written; [] means clean."""
-    others = Invoice.objects.filter(organization_id=invoice.organization_id).exclude(
-        pk=invoice.pk
-    )
+    others = Invoice.objects.filter(organization_id=invoice.organization_id).exclude(pk=invoice.pk)
     found = []
     if not others.exclude(state=InvoiceState.VOID).exists():
         found.append("first_invoice")

@@ -37,9 +37,7 @@ def event_apply(
     return event
 
 
-def _effect(
-    event: WebhookInbox, collector: Collector, now: datetime, wall: datetime
-) -> bool:
+def _effect(event: WebhookInbox, collector: Collector, now: datetime, wall: datetime) -> bool:
     """Carry out what the event hints at; False for one that says nothing to us."""
     if event.type.startswith("invoice."):
         invoice = Invoice.objects.select_related("organization").filter(

@@ -32,9 +32,7 @@ def invoice_advance(*, period_id: str, now: datetime) -> DraftOutcome:
     keys = flat_keys(stretches)
     if not keys:
         return DraftOutcome(None)
-    rating = period_rate(
-        subscription=subscription, period=period, stretches=stretches, usage={}
-    )
+    rating = period_rate(subscription=subscription, period=period, stretches=stretches, usage={})
     lines = [x for x in rating.lines if x.price_key in keys and not x.is_adjustment]
     return draft_write(
         subscription=subscription,

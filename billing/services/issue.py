@@ -110,9 +110,7 @@ def _draft_ensure(
             metadata=metadata,
         ),
     )
-    Invoice.objects.filter(pk=invoice.pk, stripe_invoice_id="").update(
-        stripe_invoice_id=remote.id
-    )
+    Invoice.objects.filter(pk=invoice.pk, stripe_invoice_id="").update(stripe_invoice_id=remote.id)
     invoice.stripe_invoice_id = remote.id
     return remote
 

@@ -87,14 +87,10 @@ def _charge(
             step=step,
             wall=wall,
             look=look,
-            call=lambda key: collector.invoice_pay(
-                key=key, remote_id=invoice.stripe_invoice_id
-            ),
+            call=lambda key: collector.invoice_pay(key=key, remote_id=invoice.stripe_invoice_id),
         )
     except CardDeclinedError as error:
-        attempt_close(
-            payment=payment, state=PaymentState.FAILED, now=now, code=error.decline_code
-        )
+        attempt_close(payment=payment, state=PaymentState.FAILED, now=now, code=error.decline_code)
         dunning_failed(invoice=invoice, days=dunning_days, now=now)
         return invoice
     except CollectorRefusedError:
@@ -118,9 +114,7 @@ def attempt_open(*, invoice: Invoice, now: datetime) -> Payment:
         )
 
 
-def attempt_close(
-    *, payment: Payment, state: PaymentState, now: datetime, code: str = ""
-) -> None:
+def attempt_close(*, payment: Payment, state: PaymentState, now: datetime, code: str = "") -> None:
     Payment.objects.filter(pk=payment.pk, state=PaymentState.STARTED).update(
         state=state, finished_at=now, decline_code=code[:60]
     )

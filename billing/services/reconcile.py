@@ -56,9 +56,7 @@ class FourTotals:
         return tuple(found)
 
 
-def four_totals(
-    *, invoice: Invoice, reader: UsageReader, collector: Collector
-) -> FourTotals:
+def four_totals(*, invoice: Invoice, reader: UsageReader, collector: Collector) -> FourTotals:
     """Read the log again, add the lines up and ask the collector."""
     remote_minor, status = None, ""
     if invoice.stripe_invoice_id:

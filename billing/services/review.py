@@ -56,9 +56,7 @@ def invoice_move(
     invoice.refresh_from_db()
 
 
-def invoice_approve(
-    *, invoice_id: str, content_hash: str, actor: User, now: datetime
-) -> Invoice:
+def invoice_approve(*, invoice_id: str, content_hash: str, actor: User, now: datetime) -> Invoice:
     """Approve exactly what was reviewed: the draft's hash and what it subtracts must still hold.
 
     :raises StaleApprovalError: when the draft or the chain before it changed since.
@@ -94,7 +92,9 @@ def _subtracts_the_same(invoice: Invoice) -> bool:
         )
         keys = flat_keys(stretches)
         billed = {
-            k: b for k, b in billed.items() if b.line.price_key in keys and not b.line.is_adjustment
+            k: b
+            for k, b in billed.items()
+            if b.line.price_key in keys and not b.line.is_adjustment
         }
     return billed_digest(billed) == invoice.subtracts_hash
 

@@ -60,7 +60,9 @@ def plan_version(*, slug: str = "pro", terms: dict[str, Any] | None = None) -> P
 
 def user(*, email: str = "", staff_role: str = "") -> User:
     return User.objects.create_user(
-        email or f"user{next(_numbers)}@example.test", "correct horse staple", staff_role=staff_role
+        email or f"user{next(_numbers)}@example.test",
+        "correct horse staple",
+        staff_role=staff_role,
     )
 
 

@@ -82,9 +82,7 @@ class FakeUsageReader:
 
     def _of(self, subscription_id: str, start: datetime, end: datetime) -> list[FakeEvent]:
         rows = [
-            e
-            for e in self.events
-            if e.subscription_id == subscription_id and start <= e.at < end
+            e for e in self.events if e.subscription_id == subscription_id and start <= e.at < end
         ]
         return sorted(rows, key=lambda e: e.at)
 
@@ -104,9 +102,7 @@ class FakeUsageReader:
                 MeterUsage(
                     meter=meter,
                     billed=sum((e.units for e in billed), Decimal(0)),
-                    counted=sum(
-                        (e.units for e in mine if e.charge is Charge.COUNTED), Decimal(0)
-                    ),
+                    counted=sum((e.units for e in mine if e.charge is Charge.COUNTED), Decimal(0)),
                     events=len(billed),
                     id_hash=hashlib.sha256(ids.encode()).hexdigest(),
                 )
@@ -117,9 +113,7 @@ class FakeUsageReader:
         self, *, subscription_id: str, meter: str, start: datetime, end: datetime
     ) -> tuple[Decimal, ...]:
         rows = self._of(subscription_id, start, end)
-        return tuple(
-            e.units for e in rows if e.meter == meter and e.charge is Charge.BILLED
-        )
+        return tuple(e.units for e in rows if e.meter == meter and e.charge is Charge.BILLED)
 
     def thresholds(self, *, since: datetime) -> tuple[Threshold, ...]:
         return tuple(c for c in self.crossings if c.crossed_at >= since)

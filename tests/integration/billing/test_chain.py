@@ -155,9 +155,7 @@ def test_approval_covers_the_hash() -> None:
     assert [row["line_key"] for row in changed.rerate_diff][0].startswith("base")
     with pytest.raises(StaleApprovalError):
         invoice_approve(invoice_id=draft.pk, content_hash=seen, actor=finance, now=MID)
-    invoice_approve(
-        invoice_id=draft.pk, content_hash=changed.content_hash, actor=finance, now=MID
-    )
+    invoice_approve(invoice_id=draft.pk, content_hash=changed.content_hash, actor=finance, now=MID)
     assert AuditEvent.objects.get(action="invoice.approve").actor == finance
     with pytest.raises(InvoiceStateError):
         invoice_approve(
