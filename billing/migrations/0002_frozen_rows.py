@@ -11,7 +11,33 @@ _SNAPSHOT = "billing_usagesnapshot"
 _NOTE = "billing_creditnote"
 _NOTE_LINE = "billing_creditnoteline"
 
-_FROZEN_COLUMNS = ["id", "organization_id", "subscription_id", "period_id", "plan_version_id", "n", "kind", "currency", "service_from", "service_to", "subtotal_minor", "discount_minor", "adjustment_minor", "credit_minor", "tax_minor", "total_minor", "tax_rate_percent", "engine_version", "content_hash", "subtracts_hash", "revision", "created_at", "rated_at", "approved_at", "approved_hash"]
+_FROZEN_COLUMNS = [
+    "id",
+    "organization_id",
+    "subscription_id",
+    "period_id",
+    "plan_version_id",
+    "n",
+    "kind",
+    "currency",
+    "service_from",
+    "service_to",
+    "subtotal_minor",
+    "discount_minor",
+    "adjustment_minor",
+    "credit_minor",
+    "tax_minor",
+    "total_minor",
+    "tax_rate_percent",
+    "engine_version",
+    "content_hash",
+    "subtracts_hash",
+    "revision",
+    "created_at",
+    "rated_at",
+    "approved_at",
+    "approved_hash",
+]
 _OPEN = "('draft', 'held')"
 _PARENT_OPEN = "EXISTS (SELECT 1 FROM billing_invoice i WHERE i.id = {row}.invoice_id AND i.state NOT IN ('draft', 'held'))"
 
@@ -65,7 +91,9 @@ def _guards() -> "list[tuple[str, str, str, str, str]]":
             f"{_NOTE}_frozen",
             _NOTE,
             "UPDATE",
-            _changed(["id", "invoice_id", "number", "goodwill", "reason", "total_minor", "created_at"]),
+            _changed(
+                ["id", "invoice_id", "number", "goodwill", "reason", "total_minor", "created_at"]
+            ),
             "a credit note is never changed",
         ),
         (f"{_NOTE_LINE}_no_update", _NOTE_LINE, "UPDATE", "", "a credit note is never changed"),

@@ -10,7 +10,7 @@ from portal.models.fields import IdField
 
 
 class CreditGrant(models.Model):
-    """Prepaid credit. What is left = amount − the draws of documents that are not void.
+    """Prepaid credit. What is left = amount less the draws of documents that are not void.
 
     key   names the grant once: a plan's credit is granted to a subscription a single time
     """

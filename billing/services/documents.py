@@ -103,7 +103,7 @@ def _facts(invoice: Invoice) -> list[list[str]]:
 
 
 def _span(start: datetime, end: datetime) -> str:
-    return f"{start:%Y-%m-%d %H:%M} – {end:%Y-%m-%d %H:%M}"
+    return f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
 
 
 def _line_data(line: InvoiceLine, currency: str) -> dict[str, Any]:

@@ -9,8 +9,49 @@ from billing.models import Invoice, InvoiceLine
 from billing.services.money_text import decimal_text
 from gateway.contracts.access_log import format_time
 
-INVOICE_HEADER: Final = ["invoice_id", "number", "state", "kind", "organization_id", "organization_name", "subscription_id", "period_start", "period_end", "n", "currency", "subtotal", "discount", "adjustment", "credit", "tax", "total", "amount_paid", "created_at", "issued_at", "due_at", "paid_at", "stripe_invoice_id", "content_hash"]
-LINE_HEADER: Final = ["invoice_id", "number", "line_key", "price_key", "meter", "description", "from", "to", "quantity", "unit_amount", "currency", "amount", "discount", "net", "rated_amount"]
+INVOICE_HEADER: Final = (
+    "invoice_id",
+    "number",
+    "state",
+    "kind",
+    "organization_id",
+    "organization_name",
+    "subscription_id",
+    "period_start",
+    "period_end",
+    "n",
+    "currency",
+    "subtotal",
+    "discount",
+    "adjustment",
+    "credit",
+    "tax",
+    "total",
+    "amount_paid",
+    "created_at",
+    "issued_at",
+    "due_at",
+    "paid_at",
+    "stripe_invoice_id",
+    "content_hash",
+)
+LINE_HEADER: Final = (
+    "invoice_id",
+    "number",
+    "line_key",
+    "price_key",
+    "meter",
+    "description",
+    "from",
+    "to",
+    "quantity",
+    "unit_amount",
+    "currency",
+    "amount",
+    "discount",
+    "net",
+    "rated_amount",
+)
 
 
 def safe_cell(text: str) -> str:

@@ -47,7 +47,7 @@ def included_units(version: PlanVersion, meter: str) -> int:
 
 
 def worked_quantities(version: PlanVersion) -> tuple[int, ...]:
-    """0, 1k, included, included + 1, 10 × included: sorted, each once."""
+    """0, 1k, included, included + 1, ten times included: sorted, each once."""
     included = included_units(version, main_meter(version.terms))
     return tuple(sorted({0, 1_000, included, included + 1, included * 10}))
 

@@ -11,7 +11,7 @@ register = template.Library()
 @register.simple_tag
 def money(amount_minor: int | None, currency: str) -> str:
     """Write `1,234.56 USD`; a dash where there is no amount."""
-    return "–" if amount_minor is None else f"{amount_text(amount_minor, currency)} {currency}"
+    return "-" if amount_minor is None else f"{amount_text(amount_minor, currency)} {currency}"
 
 
 @register.filter

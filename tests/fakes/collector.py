@@ -22,7 +22,7 @@ from billing.payments.port import (
 class FakeCollector:
     """Answers a known key with its first result; `faults` is consumed call by call.
 
-    faults   (method, fault): `lost_answer` acts and then fails, `unavailable` and `busy` do not act
+    faults   (method, fault): `lost_answer` acts and then fails, `unavailable` `busy` do not
     """
 
     card: Card | None = None
@@ -52,7 +52,8 @@ class FakeCollector:
     @staticmethod
     def _leave(method: str, lost: bool) -> None:
         if lost:
-            raise CollectorUnavailableError(f"{method}: answer lost")
+            msg = f"{method}: answer lost"
+            raise CollectorUnavailableError(msg)
 
     def customer_create(self, *, key: str, organization_id: str, name: str, email: str) -> str:
         lost = self._enter("customer_create")

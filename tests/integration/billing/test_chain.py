@@ -152,7 +152,7 @@ def test_approval_covers_the_hash() -> None:
     plan_changed(who.subscription, to=bigger, at=MID)
     changed = invoice_advance(period_id=who.january.pk, now=MID).invoice
     assert changed is not None
-    assert [row["line_key"] for row in changed.rerate_diff][0].startswith("base")
+    assert next(iter(changed.rerate_diff))["line_key"].startswith("base")
     with pytest.raises(StaleApprovalError):
         invoice_approve(invoice_id=draft.pk, content_hash=seen, actor=finance, now=MID)
     invoice_approve(invoice_id=draft.pk, content_hash=changed.content_hash, actor=finance, now=MID)
