@@ -19,12 +19,7 @@ LATER: Final = (CollectorBusyError, CollectorUnavailableError, MeteringUnavailab
 """Nothing is lost: the row keeps its `due_at`, the next scan sends the task again."""
 
 
-def grace_s() -> int:
-    """Return the grace after a period's end; a sandbox closes at once."""
-    return 0 if settings.ENV.sandbox else int(settings.ENV.grace_s)
-
-
-@shared_task(name="billing.period_close", autoretry_for=())
+@shared_task(name="billing.period_close")
 def period_close(subscription_id: str, period_id: str) -> None:
     try:
         close.period_close(
@@ -32,7 +27,7 @@ def period_close(subscription_id: str, period_id: str) -> None:
             period_id=period_id,
             reader=reader(),
             expected=expected_boots(),
-            grace_s=grace_s(),
+            grace_s=close.grace_s(),
             now=now(),
         )
     except LATER:
@@ -86,7 +81,7 @@ def scan_due() -> None:
     """Send every row that is due: closes, advances, issuing, collection, events, notices."""
     instant, wall = now(), wall_now()
     with transaction.atomic():
-        close.due_enqueue(now=instant, grace_s=grace_s())
+        close.due_enqueue(now=instant, grace_s=close.grace_s())
         for period_id in invoices.advance_due_list(now=instant):
             enqueue_on_commit("billing.invoice_advance", period_id=period_id)
         for invoice_id in issue.issue_due_list(wall=wall):

@@ -9,7 +9,7 @@ app = Celery("tollway")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
-_EMBEDDED = app.conf.broker_url is None or str(app.conf.broker_url).startswith("filesystem")
+_EMBEDDED = str(app.conf.broker_url).startswith("filesystem")
 app.conf.beat_schedule = {
     "billing.scan_due": {"task": "billing.scan_due", "schedule": 3 if _EMBEDDED else 60},
     "billing.scan_alerts": {"task": "billing.scan_alerts", "schedule": 5 if _EMBEDDED else 60},

@@ -7,7 +7,9 @@ compare-and-set, so that a second runner or a killed one changes nothing.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 
+from django.conf import settings
 from django.db import transaction
 
 from billing.locks import period_lock
@@ -18,6 +20,8 @@ from billing.services.snapshots import frozen_usage, snapshots_take
 from metering.queries import ExpectedBoot, UsageReader, Watermark
 from portal.models import BillingPeriod, Subscription
 from portal.queue import enqueue_on_commit
+
+LATE_LOOK_BACK: Final = timedelta(days=35)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +201,9 @@ def due_enqueue(*, now: datetime, grace_s: int) -> int:
     return len(rows)
 
 
-LATE_LOOK_BACK = timedelta(days=35)
+def grace_s() -> int:
+    """Return the grace after a period's end; a sandbox closes at once."""
+    return 0 if settings.ENV.sandbox else int(settings.ENV.grace_s)
 
 
 def late_scan(*, reader: UsageReader, expected: Sequence[ExpectedBoot], now: datetime) -> int:

@@ -12,7 +12,7 @@ from billing.models import Invoice, InvoiceLine, UsageSnapshot
 from billing.services.money_text import amount_text
 from gateway.contracts.snapshot import DEFAULT_COUNT_POLICY
 
-TEMPLATE = Path("templates") / "billing" / "invoice.typ"
+TEMPLATE = Path("templates", "billing", "invoice.typ")
 
 
 def invoice_pdf(*, invoice: Invoice) -> bytes:
@@ -31,8 +31,8 @@ def pdf_store(*, invoice: Invoice) -> None:
 def pdf_build(*, data: dict[str, Any], timestamp: datetime) -> bytes:
     """Typeset the data. No system font, no network, the time given: a pure function."""
     built: bytes = typst.compile(
-        str(settings.BASE_DIR / TEMPLATE),
-        root=str(settings.BASE_DIR / "templates"),
+        str(settings.BASE_DIR.joinpath(TEMPLATE)),
+        root=str(settings.BASE_DIR.joinpath("templates")),
         format="pdf",
         ignore_system_fonts=True,
         sys_inputs={"data": json.dumps(data, sort_keys=True)},

@@ -129,6 +129,8 @@ def draft_write(
         rows = differences(lines, billed)
         if held is None and not any(row.moves_money for row in rows):
             return DraftOutcome(None)
+        if held is not None and not rows:
+            return _emptied(held)
         grants_ensure(subscription=subscription, stretches=stretches, now=now)
         grants = grant_list(
             subscription=subscription, currency=rating.document["currency"], without=held
@@ -152,6 +154,15 @@ def draft_write(
         invoice.flags = flags_of(invoice=invoice)
         invoice.save(update_fields=["flags", "rerate_diff"])
         return DraftOutcome(invoice, created=held is None, changed=True)
+
+
+def _emptied(held: Invoice) -> DraftOutcome:
+    """Void a draft that has nothing left to bill, so that the chain goes on without it."""
+    Invoice.objects.filter(pk=held.pk, state__in=RERATABLE).update(
+        state=InvoiceState.VOID, void_reason="Rated again, nothing is left to bill."
+    )
+    held.refresh_from_db()
+    return DraftOutcome(held, changed=True)
 
 
 def _is_flat(line: RatedLine, stretches: Sequence[Stretch]) -> bool:

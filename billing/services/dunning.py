@@ -70,7 +70,8 @@ def block_due(*, now: datetime) -> int:
     blocked = 0
     late = Organization.objects.filter(past_due_since__isnull=False, blocked_at__isnull=True)
     for organization in late.order_by("pk"):
-        if organization.past_due_since + grace_of(organization=organization) > now:
+        since = organization.past_due_since
+        if since is None or since + grace_of(organization=organization) > now:
             continue
         with transaction.atomic():
             moved = Organization.objects.filter(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import Concatenate, Final, ParamSpec, cast
 
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
@@ -46,14 +46,13 @@ def organization_of(
     return membership.organization
 
 
-def finance_only(view: "View[P]") -> Callable[Concatenate[HttpRequest, P], Any]:
+def finance_only(view: "View[P]") -> "View[P]":
     """Let in the provider's finance and admin people alone."""
 
-    @login_required
     @wraps(view)
     def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if signed_in(request).staff_role not in {StaffRole.ADMIN, StaffRole.FINANCE}:
             raise PermissionDenied
         return view(request, *args, **kwargs)
 
-    return guarded
+    return cast("View[P]", login_required(guarded))

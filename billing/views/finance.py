@@ -1,5 +1,6 @@
 """Finance's pages under `/admin-console/finance/`: board, queue, review, lists, exports."""
 
+from contextlib import suppress
 from typing import Any
 
 from django.contrib import messages
@@ -108,10 +109,10 @@ def _usage_by_route(invoice: Invoice) -> UsageReport | None:
         subscription_id=invoice.subscription_id,
         charges=(Charge.BILLED,),
     )
-    try:
-        return reader().usage(where, by=(Dimension.DAY, Dimension.ROUTE))
-    except MeteringUnavailableError:
-        return None
+    report: UsageReport | None = None
+    with suppress(MeteringUnavailableError):
+        report = reader().usage(where, by=(Dimension.DAY, Dimension.ROUTE))
+    return report
 
 
 @require_GET

@@ -101,7 +101,8 @@ def test_a_second_runner_in_the_middle_changes_nothing() -> None:
     who = customer()
     reader = FakeUsageReader(complete_to=LATER)
     reader.add(who.subscription.pk, JAN, 61_250)
-    reader.on_read = lambda: close(who, reader) and None
+    inner: list[CloseOutcome] = []
+    reader.on_read = lambda: inner.append(close(who, reader))
     assert close(who, reader).closed
     assert Invoice.objects.filter(period=who.january).count() == 1
     assert UsageSnapshot.objects.filter(period=who.january).count() == 1

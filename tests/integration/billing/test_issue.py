@@ -171,7 +171,7 @@ def test_events_in_any_order_and_twice_end_the_same(order: tuple[str, ...]) -> N
         assert inbox_store(event=event, now=WALL) is True
         assert inbox_store(event=event, now=WALL) is False
         for _ in range(2):
-            event_apply(event_id=event["id"], collector=collector, now=JAN, wall=WALL)
+            event_apply(event_id=f"evt_{index}", collector=collector, now=JAN, wall=WALL)
     invoice.refresh_from_db()
     assert (invoice.state, invoice.amount_paid_minor) == ("paid", 4900)
     assert Payment.objects.count() == 1

@@ -53,9 +53,7 @@ def test_a_customer_cannot_decide() -> None:
     who = customer()
     draft = draft_of(who)
     url = reverse("finance_decide", args=[draft.pk])
-    answer = as_(who.owner).post(
-        url, {"decision": "approve", "content_hash": draft.content_hash}
-    )
+    answer = as_(who.owner).post(url, {"decision": "approve", "content_hash": draft.content_hash})
     assert answer.status_code == 403
     assert Invoice.objects.get(pk=draft.pk).state == "draft"
 
