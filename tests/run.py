@@ -26,7 +26,10 @@ def _steps(*, fast: bool) -> list[tuple[str, list[str]]]:
             [python, "manage.py", "makemigrations", "--check", "--dry-run",
              "--settings", "portal.settings.test"],
         ),
-        ("tests", [python, "-m", "pytest", "-q", *([*quick, "-m", "not slow"] if fast else [])]),
+        ("tests", [python, "-m", "pytest", "-q", *(
+            [*quick, "-m", "not slow"] if fast else ["--ignore=tests/e2e"])]),
+        # a process of its own: the browser driver keeps an event loop running in it
+        *([] if fast else [("browser", [python, "-m", "pytest", "-q", "tests/e2e"])]),
     ]  # fmt: skip
 
 
