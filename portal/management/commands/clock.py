@@ -19,7 +19,8 @@ def length(text: str) -> timedelta:
     """Read `90s`, `15m`, `6h`, `31d`, `4w`, or several of them in a row (`1d12h`)."""
     parts = _LENGTH.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ArgumentTypeError(f"{text} is no length: write 90s, 15m, 6h, 31d or 1d12h")
+        msg = f"{text} is no length: write 90s, 15m, 6h, 31d or 1d12h"
+        raise ArgumentTypeError(msg)
     return sum((timedelta(**{_UNITS[u]: int(n)}) for n, u in parts), timedelta())
 
 
@@ -28,7 +29,8 @@ def instant(text: str) -> datetime:
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ArgumentTypeError(f"{text} is no ISO-8601 time") from error
+        msg = f"{text} is no ISO-8601 time"
+        raise ArgumentTypeError(msg) from error
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 

@@ -48,7 +48,8 @@ def _read(name: str) -> str:
     try:
         return Path(name).read_text(encoding="utf-8")
     except OSError as error:
-        raise CommandError(f"{name} cannot be read: {error.strerror}.") from error
+        msg = f"{name} cannot be read: {error.strerror}."
+        raise CommandError(msg) from error
 
 
 def _line(change: Change) -> str:

@@ -26,5 +26,6 @@ class Command(BaseCommand):
                 now=clock.now(),
             )
         except NotFoundError as error:
-            raise CommandError(f"No gateway called {options['node']} has ever polled.") from error
+            msg = f"No gateway called {options['node']} has ever polled."
+            raise CommandError(msg) from error
         self.stdout.write(f"{options['node']} no longer holds the watermark back.")

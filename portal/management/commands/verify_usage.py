@@ -34,7 +34,8 @@ class Command(BaseCommand):
         broken = [proof.stream for proof in proofs if not proof.complete or proof.dead_letters]
         if broken or watermark.at is None:
             names = ", ".join(broken) or "no proven seal"
-            raise CommandError(f"Usage is not complete: {names}.")
+            msg = f"Usage is not complete: {names}."
+            raise CommandError(msg)
         self.stdout.write("complete")
 
 
