@@ -21,21 +21,29 @@ _LINE: Final = re.compile(r"[^\x00-\x1f]{0,300}")
 _LITERAL: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@-]+")
 _PARAMETER: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
-_HOST_LABELS: Final = re.compile(
-    r"(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
-)
+_HOST: Final = r"(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
+_HOST_LABELS: Final = re.compile(_HOST)
+_HOST_OR_NONE: Final = re.compile(f"({_HOST})?")
+_SAYS: Final = {
+    SLUG: "must be a short name of a-z, 0-9, - and _",
+    _NAME: "must be a name of 1 to 120 characters on one line",
+    _LINE: "must be one line of at most 300 characters",
+    _PREFIX: "must be a path like /v1",
+    _HOST_OR_NONE: "must be a host name",
+}
+"""What each pattern asks for, in words."""
 
 
 def read_api(value: object, path: str, problems: list[Problem]) -> dict[str, Any]:
     known = ("name", "slug", "description", "is_published", "sample_path")
     source = Fields.read(value, path, problems, known)
-    sample = source.text("sample_path", pattern=_LINE, required=False)
+    sample = text_of(source, "sample_path", _LINE, required=False)
     if sample and not sample.startswith("/"):
         source.refuse("sample_path", "path_start", "must begin with /")
     return {
-        "name": source.text("name", pattern=_NAME),
-        "slug": source.text("slug", pattern=SLUG),
-        "description": source.text("description", pattern=_TEXT, required=False),
+        "name": text_of(source, "name", _NAME),
+        "slug": text_of(source, "slug", SLUG),
+        "description": text_of(source, "description", _TEXT, required=False),
         "is_published": source.flag("is_published", default=False),
         "sample_path": sample,
     }
@@ -44,9 +52,9 @@ def read_api(value: object, path: str, problems: list[Problem]) -> dict[str, Any
 def read_meter(value: object, path: str, problems: list[Problem]) -> dict[str, Any]:
     source = Fields.read(value, path, problems, ("slug", "name", "unit"))
     return {
-        "slug": source.text("slug", pattern=SLUG),
-        "name": source.text("name", pattern=_NAME),
-        "unit": source.text("unit", pattern=_NAME, required=False) or "request",
+        "slug": text_of(source, "slug", SLUG),
+        "name": text_of(source, "name", _NAME),
+        "unit": text_of(source, "unit", _NAME, required=False) or "request",
     }
 
 
@@ -58,9 +66,9 @@ def read_plan(value: object, path: str, problems: list[Problem]) -> dict[str, An
         source.refuse("rank", "not_an_integer", "must be a whole number")
         rank = 0
     return {
-        "slug": source.text("slug", pattern=SLUG),
-        "name": source.text("name", pattern=_NAME),
-        "description": source.text("description", pattern=_LINE, required=False),
+        "slug": text_of(source, "slug", SLUG),
+        "name": text_of(source, "name", _NAME),
+        "description": text_of(source, "description", _LINE, required=False),
         "is_public": source.flag("is_public", default=True),
         "rank": rank,
     }
@@ -73,10 +81,10 @@ def read_upstream(value: object, path: str, problems: list[Problem]) -> dict[str
     source = Fields.read(value, path, problems, known)
     defaults = (2_000, 30_000, 30_000)
     return {
-        "name": source.text("name", pattern=SLUG),
+        "name": text_of(source, "name", SLUG),
         "targets": _targets(source),
-        "base_path": source.text("base_path", pattern=_PREFIX, required=False).rstrip("/"),
-        "host_header": source.text("host_header", pattern=_HOST_LABELS, required=False),
+        "base_path": text_of(source, "base_path", _PREFIX, required=False).rstrip("/"),
+        "host_header": text_of(source, "host_header", _HOST_OR_NONE, required=False),
         "retries": source.integer("retries", default=1, low=0, high=5),
         **{
             name: source.integer(name, default=default, low=1, high=MAX_TIMEOUT_MS)
@@ -150,13 +158,13 @@ def read_route(value: object, path: str, problems: list[Problem]) -> dict[str, A
         source.refuse("priority", "not_an_integer", "must be a whole number")
         priority = 0
     return {
-        "name": source.text("name", pattern=SLUG),
+        "name": text_of(source, "name", SLUG),
         "path": route_path if not why else "",
         "methods": _words(source, "methods", METHODS),
         "hosts": _hosts(source),
         "priority": priority,
         "is_public": source.flag("is_public", default=False),
-        "strip_prefix": source.text("strip_prefix", pattern=_PREFIX, required=False).rstrip("/"),
+        "strip_prefix": text_of(source, "strip_prefix", _PREFIX, required=False).rstrip("/"),
         "units": _units(source),
         "max_body_bytes": source.integer(
             "max_body_bytes", default=10_485_760, low=0, high=2**31 - 1
@@ -165,7 +173,7 @@ def read_route(value: object, path: str, problems: list[Problem]) -> dict[str, A
             "read_timeout_ms", default=0, low=0, high=MAX_TIMEOUT_MS
         ),
         "query_key": source.flag("query_key", default=False),
-        "description": source.text("description", pattern=_LINE, required=False),
+        "description": text_of(source, "description", _LINE, required=False),
     }
 
 
@@ -238,3 +246,13 @@ def _units(source: Fields) -> dict[str, int]:
         else:
             found[meter] = units
     return found
+
+
+def text_of(source: Fields, name: str, pattern: re.Pattern[str], *, required: bool = True) -> str:
+    """Read a text; say in words what was expected."""
+    count = len(source.problems)
+    value = source.text(name, pattern=pattern, required=required)
+    if len(source.problems) > count and source.problems[-1].code == "not_a_text":
+        wrong = source.problems.pop()
+        source.problems.append(wrong._replace(message=_SAYS.get(pattern, wrong.message)))
+    return value

@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from portal.core.catalog_input import read_api, read_meter, read_plan, read_route, read_upstream
+from portal.core.catalog_input import (
+    read_api,
+    read_meter,
+    read_plan,
+    read_route,
+    read_upstream,
+    text_of,
+)
 from portal.core.checked_input import Fields, Problem
 from portal.core.plan_limits import SLUG
 
@@ -126,7 +133,7 @@ def _api(value: object, path: str, problems: list[Problem]) -> ApiEntry:
 
 def _route(value: object, path: str, problems: list[Problem]) -> RouteEntry:
     own, rest = _split(value, ("upstream",))
-    upstream = Fields(rest, path, problems).text("upstream", pattern=SLUG)
+    upstream = text_of(Fields(rest, path, problems), "upstream", SLUG)
     return RouteEntry(path, read_route(own, path, problems), upstream)
 
 
@@ -169,7 +176,7 @@ def _organization(value: object, path: str, problems: list[Problem]) -> Organiza
     return OrganizationEntry(
         path,
         {
-            "slug": source.text("slug", pattern=SLUG),
+            "slug": text_of(source, "slug", SLUG),
             "name": source.text("name", pattern=_NAME),
             "billing_email": source.text("billing_email", pattern=_LINE, required=False),
             "country": source.text("country", pattern=_COUNTRY, required=False),
@@ -185,7 +192,7 @@ def _consumer(value: object, path: str, problems: list[Problem]) -> ConsumerEntr
     return ConsumerEntry(
         path,
         {
-            "username": source.text("username", pattern=SLUG),
+            "username": text_of(source, "username", SLUG),
             "name": source.text("name", pattern=_NAME),
             "custom_id": source.text("custom_id", pattern=_LINE, required=False),
             "is_active": source.flag("is_active", default=True),
@@ -215,7 +222,7 @@ def _subscription(value: object, path: str, problems: list[Problem]) -> Subscrip
     source = Fields.read(value, path, problems, known)
     return SubscriptionEntry(
         path=path,
-        plan=source.text("plan", pattern=SLUG),
+        plan=text_of(source, "plan", SLUG),
         version=source.integer("version", default=0, low=1, high=1_000_000),
         starts_at=source.optional_time("starts_at"),
         cancelled=source.flag("cancelled", default=False),

@@ -1,8 +1,11 @@
 """The sandbox's clock moves forward only; nodes are expected until retired or written off."""
 
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 
 import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
 from pytest_django import Settings
 
 from gateway.contracts.environment import ClockMode
@@ -98,3 +101,24 @@ def test_only_known_nodes_are_written_off() -> None:
     with pytest.raises(NotFoundError):
         node_write_off(node_id="ghost", actor=None, reason="", now=NOW)
     assert not AuditEvent.objects.exists()
+
+
+def test_the_commands_move_the_clock_and_write_nodes_off() -> None:
+    poll("one")
+    output = StringIO()
+    call_command("clock", "start", "--at", "2026-01-01", stdout=output)
+    call_command("clock", "advance", "--by", "1d12h", stdout=output)
+    call_command("clock", "advance", "--to", "2030-02-01T10:00:00+02:00", stdout=output)
+    call_command("clock", "show", stdout=output)
+    shown = [line.split()[0] for line in output.getvalue().splitlines()]
+    assert shown[0].startswith("2026-01-01T00:00:0")
+    assert shown[1].startswith("2026-01-02T12:00:0")
+    assert shown[3].startswith("2030-02-01T08:00:0")
+    with pytest.raises(CommandError, match="only moves forward"):
+        call_command("clock", "advance", "--to", "2029-01-01")
+    call_command("node_write_off", "node-a", "--reason", "disk lost", stdout=output)
+    assert expected_boots()[0].written_off
+    with pytest.raises(CommandError, match="ghost"):
+        call_command("node_write_off", "ghost", "--reason", "x")
+    call_command("snapshot_publish", stdout=output)
+    assert output.getvalue().endswith("snapshot version 1\n")
