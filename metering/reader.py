@@ -120,7 +120,7 @@ class ClickHouseReader:
         count = len(by)
         return [
             UsageRow(
-                {dimension.name.lower(): str(row[i]) for i, dimension in enumerate(by)},
+                {dimension.value: str(row[i]) for i, dimension in enumerate(by)},
                 int(row[count]),
                 _decimals(row[count + 1]),
                 *(int(value) for value in row[count + 2 :]),
