@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Final
 
+from billing.errors import RatingRefusedError
 from billing.rating.adjustments import (
     apply_credits,
     apply_discounts,
@@ -24,7 +25,6 @@ from billing.rating.adjustments import (
     tax_minor,
 )
 from billing.rating.document import Request, Usage, parse_request
-from billing.rating.errors import RatingRefusedError
 from billing.rating.lines import Line, priced_lines, without_free_usage
 from portal.core.checked_input import MAX_PLACES, Problem
 from portal.core.plan_terms import time_text

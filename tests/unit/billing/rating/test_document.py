@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from billing.errors import RatingRefusedError
 from billing.rating.document import Request, parse_request
-from billing.rating.errors import RatingRefusedError
 from billing.rating.rate import answer_document, rate_document
 from tests.unit.billing.rating.generator import Generator
 
