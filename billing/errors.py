@@ -8,7 +8,7 @@ BillingError
 ├─ CollectorBusyError          collector_busy         503  told to wait; nothing happened
 ├─ CollectorRefusedError       collector_refused      502  the collector will not do it as asked
 ├─ CardDeclinedError           card_declined          402  the card was declined
-└─ SignatureInvalidError       webhook_signature      400  a webhook that the collector did not sign
+└─ SignatureInvalidError       webhook_signature      400  a webhook the collector did not sign
 """
 
 from typing import ClassVar

@@ -117,7 +117,7 @@ class RemoteCreditNote:
 
 
 class Collector(Protocol):
-    """Holds customers, cards, final invoices and the money."""
+    """Holds customers, cards, final invoices and the money: what one invoice needs on its way."""
 
     def customer_create(self, *, key: str, organization_id: str, name: str, email: str) -> str:
         """Find the organization's customer by its metadata, else create it; return its id."""
@@ -135,11 +135,6 @@ class Collector(Protocol):
 
     def invoice_read(self, *, remote_id: str) -> RemoteInvoice: ...
 
-    def invoice_list(
-        self, *, created_from: datetime, status: str | None = None
-    ) -> Sequence[RemoteInvoice]:
-        """List invoices created since then, newest first, every page; reconciliation's view."""
-
     def invoice_create(
         self,
         *,
@@ -151,20 +146,12 @@ class Collector(Protocol):
     ) -> RemoteInvoice:
         """Create an empty draft that never advances alone; None days = charge the card."""
 
-    def invoice_delete(self, *, key: str, remote_id: str) -> None:
-        """Delete a draft with its lines. A finalized invoice is refused."""
-
     def line_list(self, *, remote_id: str) -> Sequence[RemoteLine]:
         """List every line, all pages."""
 
     def line_create(
         self, *, key: str, customer_id: str, remote_id: str, line: LineDraft
     ) -> RemoteLine: ...
-
-    def line_update(self, *, key: str, line_id: str, line: LineDraft) -> RemoteLine:
-        """Bring a line that differs to what it should be."""
-
-    def line_delete(self, *, key: str, line_id: str) -> None: ...
 
     def invoice_finalize(self, *, key: str, remote_id: str) -> RemoteInvoice:
         """Finalize; a second time is refused, so read the status after any error."""
@@ -176,16 +163,27 @@ class Collector(Protocol):
 
     def invoice_void(self, *, key: str, remote_id: str) -> RemoteInvoice: ...
 
+
+class CollectorBooks(Protocol):
+    """The same collector as corrections, webhooks and reconciliation see it."""
+
+    def invoice_list(
+        self, *, created_from: datetime, status: str | None = None
+    ) -> Sequence[RemoteInvoice]:
+        """List invoices created since then, newest first, every page; reconciliation's view."""
+
+    def invoice_delete(self, *, key: str, remote_id: str) -> None:
+        """Delete a draft with its lines. A finalized invoice is refused."""
+
+    def line_update(self, *, key: str, line_id: str, line: LineDraft) -> RemoteLine:
+        """Bring a line that differs to what it should be."""
+
+    def line_delete(self, *, key: str, line_id: str) -> None: ...
+
     def invoice_uncollectible(self, *, key: str, remote_id: str) -> RemoteInvoice: ...
 
     def credit_note_create(
-        self,
-        *,
-        key: str,
-        remote_id: str,
-        amount_minor: int,
-        reason: str,
-        metadata: Mapping[str, str],
+        self, *, key: str, remote_id: str, credit_note_id: str, amount_minor: int, reason: str
     ) -> RemoteCreditNote:
         """Correct a finalized invoice: lowers an open one, credits the balance of a paid one."""
 
