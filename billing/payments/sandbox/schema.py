@@ -148,7 +148,7 @@ def check(*, operation: Operation, form: Form) -> dict[str, Any]:
     """
     checked = _group(parameters(operation), form, "")
     if isinstance(checked.get("metadata"), dict):
-        _metadata_fits(checked["metadata"])
+        metadata_fits(checked["metadata"])
     return checked
 
 
@@ -269,7 +269,7 @@ _SCALARS: Final[Mapping[Any, Callable[[str, str], Any]]] = {
 }
 
 
-def _metadata_fits(metadata: Mapping[str, str]) -> None:
+def metadata_fits(metadata: Mapping[str, str]) -> None:
     if len(metadata) > METADATA_KEYS_MAX:
         msg = f"Metadata can hold {METADATA_KEYS_MAX} keys."
         raise invalid(msg, param="metadata")
