@@ -5,8 +5,6 @@ from typing import Final
 from celery import shared_task
 from django.conf import settings
 from django.db import transaction
-from portal.services.nodes import expected_boots
-from portal.usage import reader
 
 from billing.errors import CollectorBusyError, CollectorUnavailableError
 from billing.payments.stripe_adapter import collector
@@ -14,6 +12,8 @@ from billing.services import alerts, close, dunning, inbox, invoices, issue, pay
 from metering.errors import MeteringUnavailableError
 from portal.clock import now, wall_now
 from portal.queue import enqueue_on_commit
+from portal.services.nodes import expected_boots
+from portal.usage import reader
 
 LATER: Final = (CollectorBusyError, CollectorUnavailableError, MeteringUnavailableError)
 """Nothing is lost: the row keeps its `due_at`, the next scan sends the task again."""

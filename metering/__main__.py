@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,11 +25,13 @@ from metering.config import (
     clickhouse_url,
     read_embedded_settings,
     read_environment,
+    read_sink_settings,
 )
 from metering.embedded.engine import DirectoryBusyError, Engine
 from metering.embedded.server import User, build_app
 from metering.errors import MeteringUnavailableError
 from metering.migrate import SchemaError, migrate
+from metering.sink import Sink
 
 log = logging.getLogger("tollway.metering")
 
@@ -41,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     embedded.add_argument("--port", type=int, default=8123, help="0 = any free port")
     embedded.add_argument("--data", type=Path, help="directory; default: clickhouse/ of ours")
     commands.add_parser("migrate", help="bring the schema up to date")
+    commands.add_parser("sink", help="move the spool into ClickHouse")
     return parser
 
 
@@ -51,6 +55,19 @@ def _migrate(environ: Mapping[str, str]) -> None:
     finally:
         clickhouse.close()
     log.info("schema: %s", ", ".join(done) or "nothing to do")
+
+
+def _sink(environ: Mapping[str, str]) -> None:
+    settings = read_sink_settings(environ)
+    if settings.kafka_servers:
+        raise SettingsError("This version's sink reads the spool: unset KAFKA_BOOTSTRAP_SERVERS.")
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    clickhouse = ClickHouse(settings.clickhouse_url)
+    sink = Sink(clickhouse, spool=settings.spool_dir, checkpoint=settings.checkpoint_path)
+    sink.run(stopped)
+    clickhouse.close()
 
 
 async def _serve_embedded(arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
@@ -84,6 +101,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         values = read_environment(environ)
         if arguments.command == "embedded":
             asyncio.run(_serve_embedded(arguments, values))
+        elif arguments.command == "sink":
+            _sink(values)
         else:
             _migrate(values)
     except (SettingsError, SchemaError, DirectoryBusyError, MeteringUnavailableError) as error:

@@ -78,7 +78,9 @@ def example_document(
 ) -> dict[str, Any]:
     """Write the month as a rating document; credits are left out, they end."""
     meter = main_meter(version.terms)
-    model = next((p["model"] for p in version.terms["prices"] if p.get("meter") == meter), "")
+    model = next(
+        (p["model"] for p in version.terms.get("prices", []) if p.get("meter") == meter), ""
+    )
     text = format(quantity, "f")
     amount = {"events": [text]} if model == "percentage" else {"quantity": text}
     return {

@@ -11,12 +11,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from portal.core.money import minor_to_major
-
 from billing.rating.rate import ENGINE_VERSION, rate_document
 from billing.services.chain import Difference, RatedLine
 from gateway.contracts.access_log import format_time, parse_time
 from metering.queries import UsageReader
+from portal.core.money import minor_to_major
 from portal.models import BillingPeriod, Segment, Subscription
 
 NEEDS_EVENTS: Final = frozenset({"percentage"})

@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Sum
-from portal.core.money import major_to_minor, minor_to_major
 
 from billing.models import CreditDraw, CreditGrant, Invoice
 from billing.services.rated import Stretch
 from billing.states import InvoiceState
 from gateway.contracts.access_log import format_time, parse_time
+from portal.core.money import major_to_minor, minor_to_major
 from portal.models import Subscription
 
 

@@ -9,7 +9,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
-from portal.usage import reader
 
 from billing.errors import BillingError
 from billing.models import CustomerAccount, Invoice, UsageSnapshot
@@ -24,6 +23,7 @@ from metering.errors import MeteringUnavailableError
 from metering.queries import Dimension, UsageFilter
 from portal.clock import now, wall_now
 from portal.models import Organization, PlanVersion, Subscription
+from portal.usage import reader
 
 LAST_ERRORS = 5
 

@@ -9,7 +9,6 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, St
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
-from portal.usage import reader
 
 from billing.errors import BillingError
 from billing.models import Finding, Invoice, InvoiceLine, Payment, UsageSnapshot
@@ -36,6 +35,7 @@ from metering.errors import MeteringUnavailableError
 from metering.queries import Dimension, UsageFilter, UsageReport
 from portal.clock import now, wall_now
 from portal.models import AuditEvent
+from portal.usage import reader
 
 PAGE_ROWS = 50
 

@@ -3,12 +3,12 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from portal.services.nodes import expected_boots
-from portal.usage import reader
 
 from billing.services.close import due_list, grace_s, period_close
 from portal.clock import now
 from portal.models import BillingPeriod
+from portal.services.nodes import expected_boots
+from portal.usage import reader
 
 
 class Command(BaseCommand):

@@ -3,13 +3,13 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from portal.usage import reader
 
 from billing.models import Invoice
 from billing.payments.stripe_adapter import collector
 from billing.services.reconcile import findings_write, four_totals
 from billing.states import InvoiceState
 from portal.clock import now
+from portal.usage import reader
 
 
 class Command(BaseCommand):
