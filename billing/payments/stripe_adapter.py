@@ -10,13 +10,16 @@ has nothing to multiply or round, and its `total` is the plain sum of our lines.
 
 **Keys.** Every write takes the caller's idempotency key, which covers a task that runs again. The
 library's own retries reuse it, so they are safe too; it never retries a 429. One write has no key:
-making a card the default is declarative, doing it twice is doing it once.
+making a card the default is declarative, doing it twice is doing it once. Stripe ignores the key
+of a delete, where "not there" is success.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import stripe
@@ -87,6 +90,16 @@ def _collector_of(pid: int) -> "StripeCollector":
     env = settings.ENV
     client = client_build(secret_key=env.stripe_secret_key, api_base=env.stripe_api_base)
     return StripeCollector(client=client, webhook_secrets=env.stripe_webhook_secrets)
+
+
+@contextmanager
+def _gone_is_done() -> Iterator[None]:
+    """Take a 404 of a delete as its success: keys do not cover deletes, a retry finds nothing."""
+    try:
+        yield
+    except stripe.InvalidRequestError as error:
+        if error.http_status != HTTPStatus.NOT_FOUND:
+            raise
 
 
 class StripeCollector:
@@ -219,7 +232,7 @@ class StripeCollector:
             return invoice_of(self._v1.invoices.create(params, {"idempotency_key": key}))
 
     def invoice_delete(self, *, key: str, remote_id: str) -> None:
-        with translated("invoice_delete"):
+        with translated("invoice_delete"), _gone_is_done():
             self._v1.invoices.delete(remote_id, {}, {"idempotency_key": key})
 
     def line_list(self, *, remote_id: str) -> Sequence[RemoteLine]:
@@ -260,7 +273,7 @@ class StripeCollector:
         return item_of(made)
 
     def line_delete(self, *, key: str, line_id: str) -> None:
-        with translated("line_delete"):
+        with translated("line_delete"), _gone_is_done():
             self._v1.invoice_items.delete(line_id, {}, {"idempotency_key": key})
 
     # its way through its states
