@@ -29,7 +29,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         prog="python -m billing.payments.sandbox", description=__doc__
     )
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=9100, help="0 = any free port")
+    parser.add_argument("--port", type=int, default=9100)
     parser.add_argument("--data", type=Path, required=True, help="directory of the state")
     parser.add_argument("--public-url", default="", help="where a browser finds the hosted pages")
     parser.add_argument("--webhook-url", default="", help="where events are sent")

@@ -4,6 +4,7 @@ The order is Stripe's: key and version, rate limit, parameters, idempotency, ope
 operation and the answer kept under its key are one commit.
 """
 
+import base64
 import hmac
 import json
 import time
@@ -56,6 +57,17 @@ class _Call:
     world: World
     key: str
     fault: faults.Fault | None
+
+
+def _token(authorization: str) -> str:
+    """Return the key in a Bearer header, or in a Basic one as the user's name."""
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return value if scheme.lower() == "bearer" else ""
+    try:
+        return base64.b64decode(value, validate=True).decode().partition(":")[0]
+    except ValueError:
+        return ""
 
 
 def _sleep_ms(delay_ms: int) -> None:
@@ -149,8 +161,8 @@ class Double:
 
         :raises Problem: 401, also for every live key.
         """
-        scheme, _, token = head.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
+        token = _token(head.get("authorization", ""))
+        if not token:
             msg = "You did not provide an API key."
             raise unauthorized(msg)
         if not token.startswith(("sk_test_", "rk_test_")):
