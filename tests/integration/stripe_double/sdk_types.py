@@ -4,9 +4,12 @@ Every field the class requires has to be there and of its type, a field the clas
 reported, enumerations are closed.
 """
 
+import builtins
 import types
+import typing
 from collections.abc import Iterator
 from decimal import Decimal
+from inspect import get_annotations
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import stripe
@@ -21,9 +24,11 @@ class _Names(dict[str, Any]):
     """Resolves the names that the library imports for type checkers only."""
 
     def __missing__(self, name: str) -> Any:
-        if name in __builtins__ or name in {"Optional", "Literal", "Union", "List", "Dict"}:
+        if hasattr(builtins, name) or hasattr(typing, name):
             raise KeyError(name)
-        return _ELSEWHERE.get(name) or getattr(stripe, name, Any)
+        if name in _ELSEWHERE:
+            return _ELSEWHERE[name]
+        return getattr(stripe, name) if hasattr(stripe, name) else Any  # loaded when asked for
 
 
 def faults_of(answer: dict[str, Any]) -> list[str]:
@@ -36,8 +41,8 @@ def faults_of(answer: dict[str, Any]) -> list[str]:
 
 def _fields(cls: type) -> dict[str, Any]:
     hints = get_type_hints(cls, localns=_Names())
-    own = cls.__dict__.get("__annotations__", {})
-    return {name: hints[name] for name in own if not name.startswith("_")}
+    own = get_annotations(cls)
+    return {name: hints[name] for name in own if name.islower() and name[0] != "_"}
 
 
 def _object_faults(cls: type, value: Any, where: str) -> Iterator[str]:
@@ -63,14 +68,16 @@ def _faults(hint: Any, value: Any, where: str) -> Iterator[str]:
     elif origin is Literal:
         if value not in get_args(hint):
             yield f"{where}: {value!r} is none of {get_args(hint)}"
-    elif origin is list:
-        rows = value if isinstance(value, list) else [value]
+    elif origin in (list, stripe.ListObject):
+        rows = value if origin is list else value["data"]
         for index, row in enumerate(rows):
             yield from _faults(get_args(hint)[0], row, f"{where}[{index}]")
-    elif origin is stripe.ListObject:
-        for row in value["data"]:
-            yield from _faults(get_args(hint)[0], row, f"{where}.data")
-    elif origin in (dict, UntypedStripeObject) or hint is UntypedStripeObject:
+    else:
+        yield from _plain_faults(hint, value, where)
+
+
+def _plain_faults(hint: Any, value: Any, where: str) -> Iterator[str]:
+    if get_origin(hint) in (dict, UntypedStripeObject) or hint is UntypedStripeObject:
         if not isinstance(value, dict):
             yield f"{where}: {value!r} is no mapping"
     elif isinstance(hint, type) and issubclass(hint, stripe.StripeObject):
