@@ -23,10 +23,13 @@ SEGMENT = 64 * 1024
 async def fill(spool: FileSpool) -> int:
     """Append while there is room, as the proxy does; the last seq."""
     seq = 0
-    while spool.has_room():
-        seq = spool.append(request_tail())
-        await spool.durable(seq)
-    return seq
+    while True:
+        while spool.has_room():
+            seq = spool.append(request_tail())
+            await spool.durable(seq)
+        await asyncio.sleep(0.1)  # a segment of this size fills faster than the next is reserved
+        if not spool.has_room():
+            return seq
 
 
 async def test_low_water_keeps_a_reserve_for_seals_and_ends(
