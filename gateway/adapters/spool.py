@@ -7,13 +7,12 @@ every step of the clock.
 """
 
 import logging
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Self
 
 from gateway.adapters.spool_commit import GroupCommit, SpoolFigures, SpoolSettings
 from gateway.adapters.spool_files import line_head, open_streams
-from gateway.contracts.access_log import AccessLogEvent, Kind, encode
+from gateway.adapters.spool_seals import seal_line
 from gateway.contracts.spool import ZERO_HASH, line_hash
 from gateway.errors import SpoolFailedError, SpoolFullError
 from gateway.ports import Admission, Clock
@@ -21,16 +20,6 @@ from gateway.ports import Admission, Clock
 log = logging.getLogger(__name__)
 
 _SEAL_BYTES: Final = 16 * 1024  # of the reserve, for seals alone
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def instant(us: int) -> datetime:
-    """Turn microseconds since the epoch into an aware UTC instant, exactly.
-
-    >>> instant(1_500_000)
-    datetime.datetime(1970, 1, 1, 0, 0, 1, 500000, tzinfo=datetime.timezone.utc)
-    """
-    return _EPOCH + timedelta(microseconds=us)
 
 
 def stream_name(*, node: str, boot: str, worker: int) -> str:
@@ -147,21 +136,16 @@ class FileSpool:
         complete_us = self._complete_through(now_us, final=final)
         streams = await self._commit.in_thread(lambda: open_streams(self._spool_dir))
         seq = self._last_seq + 1
-        line = encode(
-            AccessLogEvent(
-                stream=self.stream,
-                seq=seq,
-                kind=Kind.SEAL,
-                admitted_at=instant(now_us),
-                finished_at=instant(now_us),
-                node=self.node,
-                last_seq=seq,
-                line_hash=self._hash.hex(),
-                complete_through=instant(complete_us),
-                open_streams=streams,
-                final=final,
-                final_reason=reason,
-            )
+        line = seal_line(
+            stream=self.stream,
+            node=self.node,
+            seq=seq,
+            now_us=now_us,
+            complete_us=complete_us,
+            hash_before=self._hash,
+            streams=streams,
+            final=final,
+            reason=reason,
         )
         self._commit.append(line, seq=seq, hash_before=self._hash, keep_bytes=0)
         self._took(line, seq)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.adapters.spool import instant
 from gateway.adapters.spool_files import (
     ENDED_NAME,
     LOCK_NAME,
@@ -16,6 +15,7 @@ from gateway.adapters.spool_files import (
     segment_files,
     try_lock,
 )
+from gateway.adapters.spool_seals import instant
 from gateway.contracts.access_log import Kind
 from gateway.contracts.environment import Durability
 from gateway.errors import SpoolFailedError
