@@ -2,9 +2,6 @@
 
 import os
 import random
-import subprocess
-import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -36,6 +33,7 @@ from gateway.contracts.spool import (
     segment_name,
 )
 from tests.factories.events import events, request_tail, seqs, synced_lines
+from tests.integration.gateway.spool.writer_process import run_and_kill
 
 NOW_US = 1_900_000_000_000_000
 STREAM = "n1.b0.0"
@@ -231,14 +229,8 @@ def test_killed_writers_lose_nothing_acknowledged(tmp_path: Path, durability: st
     rng = random.Random(durability)
     for round_no in range(4):
         stream = f"n1.b{round_no}.0"
-        module = "tests.integration.gateway.spool.writer_process"
-        command = [sys.executable, "-m", module, str(tmp_path), stream, durability]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:  # noqa: S603 - our own
-            assert writer.stdout is not None
-            first = writer.stdout.readline()
-            time.sleep(rng.uniform(0.02, 0.25))
-            writer.kill()
-            acknowledged = [int(item) for item in (first + writer.stdout.read()).split()[:-1]]
+        after_s = rng.uniform(0.02, 0.25)
+        acknowledged = run_and_kill(tmp_path, stream, durability, after_s=after_s)
         tear(tmp_path / stream, rng, durability)
         (found,) = recover_dead_streams(tmp_path, node="n1", now_us=NOW_US)
         assert found.damaged_seqs == []

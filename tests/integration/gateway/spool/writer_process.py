@@ -1,11 +1,13 @@
 """A worker that appends as fast as it is acknowledged and prints each acknowledged seq.
 
 Run as `python -m tests.integration.gateway.spool.writer_process SPOOL_DIR STREAM DURABILITY`; the
-tests kill it.
+tests kill it with `run_and_kill`.
 """
 
 import asyncio
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 from gateway.adapters.spool import FileSpool
@@ -13,6 +15,18 @@ from gateway.adapters.spool_commit import SpoolSettings
 from gateway.contracts.environment import Durability
 from tests.factories.events import request_tail
 from tests.fakes.manual_clock import ManualClock
+
+
+def run_and_kill(spool_dir: Path, stream: str, durability: str, *, after_s: float) -> list[int]:
+    """Let a writer run until `after_s` behind its first record; the seqs it saw acknowledged."""
+    command = [sys.executable, "-m", __name__, str(spool_dir), stream, durability]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:  # noqa: S603 - our own
+        assert writer.stdout is not None
+        first = writer.stdout.readline()
+        time.sleep(after_s)
+        writer.kill()
+        printed = first + writer.stdout.read()
+    return [int(item) for item in printed.splitlines(keepends=True) if item.endswith(b"\n")]
 
 
 async def write(spool_dir: Path, stream: str, durability: str) -> None:
