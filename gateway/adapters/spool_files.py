@@ -3,6 +3,7 @@
 Layout of a node's spool directory:
 
     lock                       held while streams are made, recovered or removed
+    shipper.lock               held by the node's one shipper
     <stream>/lock              held by the worker that writes the stream, for as long as it lives
     <stream>/<first_seq>.seg   segments (`gateway.contracts.spool`)
     <stream>/synced, durable   sidecars: behind an fdatasync; in ClickHouse
@@ -37,6 +38,7 @@ from gateway.contracts.spool import (
 LOCK_NAME: Final = "lock"
 ENDED_NAME: Final = "ended"
 SHIPPED_NAME: Final = "shipped"
+SHIPPER_LOCK_NAME: Final = "shipper.lock"
 _HEADER_BYTES: Final = 4096  # more than any header: a stream's name is a file name, at most 255
 _READ_TRIES: Final = 5
 
