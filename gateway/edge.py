@@ -25,6 +25,7 @@ from gateway.core.request_head import Hop
 
 _log = logging.getLogger(__name__)
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+_VERSIONS: Final = ((1, 0), (1, 1))
 _SWEEP_S: Final = 0.5
 _DRAIN_STEP_S: Final = 0.02
 _LINGER_S: Final = 2.0
@@ -79,6 +80,9 @@ class Exchange:
         self.http_1_0 = self.keep_alive = False
         if isinstance(message, _ErrInfo):
             self.parse_code = _parse_code(message)
+            return
+        if message.version not in _VERSIONS:
+            self.parse_code = "request_malformed"
             return
         self.method = message.method
         self.target = message.path
