@@ -120,16 +120,15 @@ class Exchange:
         connection.waits_for_body = True
         try:
             return bytes(await self._payload.readany())
-        except web.RequestPayloadError as error:
-            raise BodyError("request_malformed") from error
-        except (ConnectionError, OSError) as error:
-            raise BodyError("client_gone") from error
-        except Exception as error:  # what aiohttp hands through from its parser
-            if connection.body_timed_out:
-                raise BodyError("request_timeout") from error
-            raise BodyError("request_malformed") from error
+        except Exception as error:
+            raise BodyError(self._body_code(error)) from error
         finally:
             connection.waits_for_body = False
+
+    def _body_code(self, error: Exception) -> str:
+        if self._connection.body_timed_out:
+            return "request_timeout"
+        return "client_gone" if isinstance(error, OSError) else "request_malformed"
 
     # --- answer
 

@@ -269,8 +269,8 @@ class UpstreamConnection(asyncio.Protocol):
         headers = scan_response(self._raw, hidden=self._hidden)
         if status == 101 or not 200 <= status <= 999:
             headers.wrong = f"an unsolicited status {status}"
-        if len(self._raw) > _MAX_HEADERS:
-            headers.wrong = "too many header lines"
+        if len(self._raw) > _MAX_HEADERS or _size(self._raw) > _MAX_HEAD_BYTES:
+            headers.wrong = "a head that is too large"
         if headers.wrong:
             self._broken(headers.wrong)
             return
@@ -296,6 +296,10 @@ class UpstreamConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self.head_seen is not None:
             self.complete = True
+
+
+def _size(raw: list[tuple[bytes, bytes]]) -> int:
+    return sum([len(name) + len(value) for name, value in raw])
 
 
 @dataclass(slots=True, kw_only=True)

@@ -124,13 +124,24 @@ class Rig:
     clock: FakeClock
     stats: Stats
     upstream: TinyUpstream
+    upstreams: UpstreamClient
     fatal: list[str]
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     def apply(self, snapshot: Snapshot, options: Options | None = None) -> None:
         self.proxy.compiled = compile_snapshot(snapshot, options or Options())
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port)
+        """Open a connection that the rig closes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 16)
+        self.writers.append(writer)
+        return reader, writer
+
+    async def close_clients(self) -> None:
+        for writer in self.writers:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     async def raw(self, data: bytes, *, wait_s: float = 3.0) -> bytes:
         """Send bytes, and return all that comes until the connection is closed."""
@@ -139,8 +150,6 @@ class Rig:
         async with asyncio.timeout(wait_s):
             received = await reader.read()
         writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
         return received
 
     async def get(
@@ -202,12 +211,13 @@ async def running(
     sockets = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
     rig = Rig(
         sockets.sockets[0].getsockname()[1], proxy, server, spool, quota, clock, stats, upstream,
-        fatal,
+        client, fatal,
     )  # fmt: skip
     rig.apply(build_snapshot(upstream_url=upstream.url, **snapshot), options)
     try:
         yield rig
     finally:
+        await rig.close_clients()
         sockets.close()
         await server.drain_and_close(grace_s=1.0)
         await client.close()
