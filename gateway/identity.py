@@ -39,7 +39,3 @@ def claim_boot_id(data_dir: Path, *, wall_us: int) -> str:
             wall_us += 1
             continue
         return boot
-
-
-def stream_name(node: str, boot: str, worker: int) -> str:
-    return f"{node}.{boot}.{worker}"
