@@ -8,7 +8,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from gateway.adapters.upstream import CLIENT_GONE, Call, UpstreamClient, UpstreamConnection
+from gateway.adapters.upstream import CLIENT_GONE, Call, UpstreamClient
+from gateway.adapters.upstream_connection import UpstreamConnection
 from gateway.contracts.snapshot import Outcome
 from gateway.core.charges import Level
 from gateway.core.compile import Admit, Cost, failure_cost
@@ -18,8 +19,8 @@ from gateway.core.limit_headers import level_lines, returned_levels
 from gateway.core.problems import PROBLEMS
 from gateway.core.request_head import request_head
 from gateway.core.settle import outcome_of
-from gateway.edge import BodyError, Exchange
 from gateway.errors import SpoolFullError, UpstreamError
+from gateway.exchange import BodyError, Exchange
 from gateway.metrics import Stats
 from gateway.ports import Quota
 from gateway.refusing import answer_problem

@@ -18,8 +18,8 @@ from gateway.core.headers import Role
 from gateway.core.limit_headers import policy_name, refused_lines, whole_seconds
 from gateway.core.tracing import TRACE_BYTES, client_request_id, trace_of, uuid7
 from gateway.core.usage_report import build_usage_report
-from gateway.edge import Exchange
 from gateway.errors import SpoolFailedError, SpoolFullError
+from gateway.exchange import Exchange
 from gateway.forwarding import Forwarder, denial
 from gateway.metrics import Stats
 from gateway.ports import Clock, Quota, Spool

@@ -14,8 +14,8 @@ from gateway.core.decision import Deny
 from gateway.core.events import WhoText
 from gateway.core.problems import CONTENT_TYPE, PROBLEMS, problem_body
 from gateway.core.refusals import RefusalMeter
-from gateway.edge import Exchange
 from gateway.errors import SpoolFullError
+from gateway.exchange import Exchange
 from gateway.metrics import AuthEntry, Stats
 from gateway.ports import Admission
 from gateway.turn import Journal, Turn

@@ -13,7 +13,7 @@ from gateway.core.decision import Facts
 from gateway.core.events import EventEncoder, RequestRecord, WhoText
 from gateway.core.refusals import RollUp
 from gateway.core.tracing import Trace
-from gateway.edge import Exchange
+from gateway.exchange import Exchange
 from gateway.ports import Admission, Clock, Spool
 
 
