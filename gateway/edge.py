@@ -43,8 +43,8 @@ class EdgeConnection(RequestHandler):
     """A client connection. `start` is the loop that aiohttp runs for each connection."""
 
     __slots__ = (
-        "_born", "_exchange", "_has_received", "_head_since", "_idle_since", "_limits", "_received_at",
-        "_serve", "_stalled_since", "body_timed_out", "hop", "waits_for_body",
+        "_born", "_exchange", "_has_received", "_head_since", "_idle_since", "_limits",
+        "_received_at", "_serve", "_stalled_since", "body_timed_out", "hop", "waits_for_body",
     )  # fmt: skip
 
     def __init__(self, manager: "EdgeServer", *, serve: Serve, limits: EdgeLimits) -> None:

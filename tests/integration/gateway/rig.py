@@ -14,6 +14,7 @@ from gateway.core.compile import Options, compile_snapshot
 from gateway.core.instants import to_us
 from gateway.edge import EdgeLimits, EdgeServer
 from gateway.metrics import Stats
+from gateway.ports import Spool
 from gateway.proxy import Proxy
 from tests.factories.snapshots import LIVE_KEY, NOW, build_snapshot
 from tests.fakes.gateway_ports import FakeClock, FakeQuota, FakeSpool
@@ -191,9 +192,13 @@ def dechunk(data: bytes) -> bytes:
 @asynccontextmanager
 async def running(
     script: Script | None = None, *, limits: EdgeLimits | None = None,
-    options: Options | None = None, trusted: tuple[str, ...] = (), **snapshot: Any,
+    options: Options | None = None, trusted: tuple[str, ...] = (),
+    real_spool: Spool | None = None, **snapshot: Any,
 ) -> AsyncIterator[Rig]:  # fmt: skip
-    """Run a proxy in front of a tiny upstream; everything is closed at the end."""
+    """Run a proxy in front of a tiny upstream; everything is closed at the end.
+
+    `real_spool` takes the events instead of the fake, which then stays empty.
+    """
     upstream = TinyUpstream(script or answering(OK))
     listener = await asyncio.start_server(upstream.handle, "127.0.0.1", 0)
     upstream.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
@@ -202,7 +207,7 @@ async def running(
     fatal: list[str] = []
     proxies = TrustedProxies(parse_networks(trusted))
     proxy = Proxy(
-        clock=clock, spool=spool, quota=quota, upstreams=client, stats=stats,
+        clock=clock, spool=real_spool or spool, quota=quota, upstreams=client, stats=stats,
         trusted=proxies, random_bytes=os.urandom, on_fatal=fatal.append,
     )  # fmt: skip
     server = EdgeServer(
