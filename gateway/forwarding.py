@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 _CLOSED_REQUEST: Final = 499  # in the log only: nobody is there to be answered
 _BODY_CODES: Final = frozenset(("request_malformed", "body_too_large", "request_timeout"))
 _LAST_CHUNK: Final = b"0\r\n\r\n"
+_SLICE_US: Final = 60_000_000
 Levels = tuple[Level, ...]
 
 
@@ -204,20 +205,30 @@ class Forwarder:
         self, client: Exchange, record: RequestRecord, connection: UpstreamConnection,
         started_s: float,
     ) -> None:  # fmt: skip
-        """Pass a body on piece by piece, and write its `response_end`."""
+        """Pass a body on piece by piece; a `response_end` every minute, and one at the end."""
+        slice_from_s, slice_from_bytes = started_s, 0
         try:
             while data := await connection.read():
                 await client.write(data)
                 if client.gone:
                     break
+                if self._journal.since(slice_from_s) >= _SLICE_US:
+                    self._end_slice(record, client.written - slice_from_bytes, slice_from_s)
+                    slice_from_s, slice_from_bytes = self._journal.clock.mono_s(), client.written
+                    record.slice_no += 1
             else:
                 client.finish()
         except UpstreamError:
             client.abort()  # the client must see that the body is not whole
-        record.response_bytes = client.written
         record.aborted = client.gone
-        record.latency_us = self._journal.since(started_s)
         self._stats.response_bytes += client.written
+        self._end_slice(record, client.written - slice_from_bytes, slice_from_s)
+
+    def _end_slice(self, record: RequestRecord, body_bytes: int, from_s: float) -> None:
+        """Write what went down since the last slice; all slices add up to the body."""
+        record.response_bytes = body_bytes
+        record.latency_us = self._journal.since(from_s)
+        record.request_bytes = 0  # they are in the request event
         try:
             self._journal.append_end(record)
         except SpoolFullError:

@@ -92,6 +92,31 @@ async def test_answer_flows_down_as_it_comes_and_ends_with_an_event() -> None:
         assert not rig.spool.open
 
 
+async def test_long_answer_is_cut_into_slices_that_add_up() -> None:
+    parts: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def script(peer: UpstreamPeer) -> None:
+        await peer.read_head()
+        await peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+        while part := await parts.get():
+            await peer.answer(part)
+        await peer.reader.read()
+
+    async with running(script) as rig:
+        reader, writer = await rig.open()
+        writer.write(_GET)
+        await reader.readuntil(b"\r\n\r\n")
+        for part in (b"aaa", b"bb", b"cccc"):
+            rig.clock.us += 40_000_000
+            parts.put_nowait(part)
+            assert await reader.readexactly(len(part)) == part
+        parts.put_nowait(b"")
+        assert await reader.read() == b""
+        _, *ends = rig.spool.events
+        assert [(end.slice_no, end.response_bytes) for end in ends] == [(0, 5), (1, 4)]
+        assert ends[0].admitted_at < ends[1].admitted_at
+
+
 async def test_large_answer_with_a_slow_reader_is_whole_and_held_back() -> None:
     size = 60_000_000
     sent = 0
