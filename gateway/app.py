@@ -29,6 +29,7 @@ from gateway.proxy import Proxy
 _log = logging.getLogger(__name__)
 SEAL_EVERY_S: Final = 60.0
 _FLUSH_EVERY_S: Final = 1.0
+_TIDY_EVERY_S: Final = 2.0
 _BACKLOG: Final = 1024
 
 
@@ -43,10 +44,14 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """The two stateful ports of a worker, open."""
+    """The two stateful ports of a worker, open.
+
+    tidy   counts what is done into the checkpoint, and removes it; called every few seconds
+    """
 
     spool: Spool
     quota: Quota
+    tidy: Callable[[Snapshot], Awaitable[None]]
 
 
 OpenPorts = Callable[[GatewaySettings, Identity, Clock, Snapshot], Awaitable[Ports]]
@@ -93,7 +98,7 @@ class Worker:
         self._trusted = TrustedProxies(parse_networks(settings.trusted_proxies))
         self._clock = ProductClock()
         self._stop = asyncio.Event()
-        self._offset_us = 0
+        self._snapshot: Snapshot | None = None
         self._ports: Ports | None = None
         self._proxy: Proxy | None = None
         self._upstreams: UpstreamClient | None = None
@@ -144,6 +149,7 @@ class Worker:
             asyncio.create_task(self._guard(self._poll.run(self.apply))),
             asyncio.create_task(self._guard(self._every(SEAL_EVERY_S, self._seal))),
             asyncio.create_task(self._guard(self._every(_FLUSH_EVERY_S, self._flush))),
+            asyncio.create_task(self._guard(self._every(_TIDY_EVERY_S, self._tidy))),
         ]
         await self._stop.wait()
         for task in tasks:
@@ -174,6 +180,10 @@ class Worker:
         if self._proxy is not None:
             self._proxy.flush_refusals()
 
+    async def _tidy(self) -> None:
+        if self._ports is not None and self._snapshot is not None:
+            await self._ports.tidy(self._snapshot)
+
     async def apply(self, snapshot: Snapshot) -> None:
         """Put a snapshot in force between requests; the first one opens the door.
 
@@ -182,12 +192,12 @@ class Worker:
         compiled = await asyncio.to_thread(compile_snapshot, snapshot, self._options)
         if self._ports is None:
             self._clock.set_offset(snapshot.clock_offset_us)
-            self._offset_us = snapshot.clock_offset_us
             await self._open(snapshot)
-        elif snapshot.clock_offset_us != self._offset_us:
-            await self._ports.spool.seal()  # every stream, before the clock steps
+        elif self._snapshot is None or snapshot.clock_offset_us != self._snapshot.clock_offset_us:
+            await self._ports.spool.seal(reason="clock step")
             self._clock.set_offset(snapshot.clock_offset_us)
-            self._offset_us = snapshot.clock_offset_us
+            await self._ports.spool.seal(reason="after a clock step")  # the watermark follows
+        self._snapshot = snapshot
         if self._proxy is not None:
             self._proxy.compiled = compiled
         self._note_snapshot(snapshot)

@@ -1,10 +1,14 @@
-"""The gateway runs on uvloop, so its tests over sockets do too."""
+"""The demo upstream for every test here, and uvloop, because the gateway runs on it."""
 
 import asyncio
 from collections.abc import Callable, Mapping
 
 import pytest
 import uvloop
+
+from tests.upstream import upstream_url
+
+__all__ = ["upstream_url"]
 
 
 def pytest_asyncio_loop_factories(

@@ -4,9 +4,8 @@ import asyncio
 from pathlib import Path
 
 from gateway.adapters.spool import FileSpool
-from gateway.adapters.spool_commit import SpoolSettings
-from gateway.adapters.spool_files import StreamReader
-from gateway.contracts.access_log import AccessLogEvent, Kind, decode
+from gateway.adapters.spool_recovery import events_of, segments_of
+from gateway.contracts.access_log import AccessLogEvent, Kind
 from gateway.core.instants import to_us
 from tests.factories.snapshots import NOW
 from tests.fakes.gateway_ports import FakeClock
@@ -14,15 +13,12 @@ from tests.integration.gateway.rig import running
 
 
 def _events(stream_dir: Path) -> list[AccessLogEvent]:
-    blocks = StreamReader(stream_dir).read()
-    return [decode(line) for block in blocks for line in block.payload.splitlines(keepends=True)]
+    return [event for path in segments_of(stream_dir) for event in events_of(path)]
 
 
 async def test_answered_requests_are_in_the_stream_without_gaps(tmp_path: Path) -> None:
-    spool = await FileSpool.open(
-        spool_dir=tmp_path, stream="node-1.boot.0", node="node-1", clock=FakeClock(to_us(NOW)),
-        settings=SpoolSettings(segment_bytes=1 << 20, max_bytes=1 << 26),
-    )  # fmt: skip
+    clock = FakeClock(to_us(NOW))
+    spool = FileSpool(tmp_path, node="node-1", boot="boot", worker=0, now_us=clock.now_us)
     async with running(real_spool=spool) as rig:
         answers = await asyncio.gather(*(rig.get() for _ in range(40)))
         assert {answer.status for answer in answers} == {200}

@@ -64,7 +64,10 @@ async def _worker(portal_url: str, data_dir: Path) -> AsyncIterator[Bench]:
     spool = FakeSpool()
 
     async def open_ports(_s: GatewaySettings, _i: Identity, _c: Clock, _sn: Snapshot) -> Ports:
-        return Ports(spool=spool, quota=FakeQuota())
+        return Ports(spool=spool, quota=FakeQuota(), tidy=tidy)
+
+    async def tidy(_: Snapshot) -> None:
+        return None
 
     identity = Identity(node="node-1", boot="boot-1", worker=0)
     worker = Worker(settings, identity, open_ports=open_ports)
@@ -151,7 +154,7 @@ async def test_clock_step_seals_first(tmp_path: Path) -> None:
         assert await bench.get(key=SANDBOX_KEY) == 502
         portal.publish(document_of(_snapshot(2, sandbox=True, offset_us=day_us)))
         await bench.until(lambda: portal.polls[-1]["after"] == "2")
-        assert bench.spool.seals == [(False, "")]
+        assert bench.spool.seals == [(False, "clock step"), (False, "after a clock step")]
         assert await bench.get(key=SANDBOX_KEY) == 502
         first, second = (event.admitted_at for event in bench.spool.events)
         assert (second - first).days == 1
