@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pytest_socket import disable_socket, enable_socket
 
-pytest_plugins = ["tests.servers"]
+pytest_plugins = ["tests.servers", "tests.clickhouse"]
 
 _QUIET = {"unit", "contract", "golden", "lint"}
 

@@ -115,7 +115,7 @@ def test_nobody_reads_files_or_the_network(
     secret = tmp_path / "secret.csv"
     secret.write_text("1,2\n")
     for client in (writer, reader):
-        with pytest.raises(DatabaseError, match="ACCESS_DENIED|UNKNOWN_TABLE"):
+        with pytest.raises(DatabaseError, match=r"ACCESS_DENIED|UNKNOWN_TABLE"):
             client.query(sql.format(path=secret))
 
 

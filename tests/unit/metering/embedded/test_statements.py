@@ -95,7 +95,7 @@ def test_what_reaches_beyond_is_refused_to_the_writer_too(sql: str) -> None:
         ("nothing", " -- only a comment"),
         ("two statements", "SELECT 1; DROP TABLE t"),
         ("heredoc that hides a quote", "SELECT $a$'$a$, file('x') --'"),
-        ("curly quotes that hide one", "SELECT ‘'’, file('x') --'"),
+        ("curly quotes that hide one", "SELECT \u2018'\u2019, file('x') --'"),
         ("nested comment that hides one", "SELECT /* /* */ ' */ file('x') --'"),
         ("open string", "SELECT 'abc"),
         ("comment of another dialect", "SELECT 1 // '\n, file('x') --'"),
