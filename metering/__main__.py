@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from aiohttp import web
 
@@ -24,11 +25,23 @@ from metering.config import (
     clickhouse_url,
     read_embedded_settings,
     read_environment,
+    read_sink_settings,
 )
 from metering.embedded.engine import DirectoryBusyError, Engine
 from metering.embedded.server import User, build_app
 from metering.errors import MeteringUnavailableError
 from metering.migrate import SchemaError, migrate
+from metering.sink import run_sink
+from metering.sink_checkpoint import SinkBusyError
+
+_EXPECTED: Final = (
+    SettingsError,
+    SchemaError,
+    DirectoryBusyError,
+    SinkBusyError,
+    MeteringUnavailableError,
+)
+"""What ends a command with a sentence instead of a traceback."""
 
 log = logging.getLogger("tollway.metering")
 
@@ -41,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     embedded.add_argument("--port", type=int, default=8123, help="0 = any free port")
     embedded.add_argument("--data", type=Path, help="directory; default: clickhouse/ of ours")
     commands.add_parser("migrate", help="bring the schema up to date")
+    commands.add_parser("sink", help="stream events into ClickHouse until stopped")
     return parser
 
 
@@ -84,9 +98,11 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         values = read_environment(environ)
         if arguments.command == "embedded":
             asyncio.run(_serve_embedded(arguments, values))
-        else:
+        elif arguments.command == "migrate":
             _migrate(values)
-    except (SettingsError, SchemaError, DirectoryBusyError, MeteringUnavailableError) as error:
+        else:
+            run_sink(read_sink_settings(values))
+    except _EXPECTED as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
     return 0

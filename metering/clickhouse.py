@@ -164,6 +164,7 @@ class ClickHouse:
                 compress=False,
                 autogenerate_session_id=False,
                 tz_mode="aware",
+                show_clickhouse_errors="scrub",
             )
         except ClickHouseError as error:
             raise _unavailable(error) from error

@@ -1,0 +1,59 @@
+"""The sink process: from the spool, or from Kafka where it is set, into ClickHouse."""
+
+import logging
+import signal
+import threading
+from types import FrameType
+
+from prometheus_client import start_http_server
+
+from metering import sink_metrics
+from metering.clickhouse import ClickHouse
+from metering.config import SinkSettings
+from metering.sink_checkpoint import Checkpoint
+from metering.sink_delivery import StoppedError
+from metering.sink_kafka import KafkaSink
+from metering.sink_spool import SpoolSink
+
+log = logging.getLogger("tollway.sink")
+
+
+def run_sink(settings: SinkSettings) -> None:
+    """Run until SIGTERM or SIGINT; what is under way is finished, or redone at the next start.
+
+    :raises SinkBusyError: when another sink works on this data directory.
+    """
+    stop = threading.Event()
+
+    def _stop(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, addr="127.0.0.1", registry=sink_metrics.REGISTRY)
+    clickhouse = ClickHouse(settings.clickhouse_url)
+    try:
+        if settings.kafka_servers:
+            KafkaSink(
+                servers=settings.kafka_servers,
+                group=settings.kafka_group,
+                clickhouse=clickhouse,
+                stop=stop,
+            ).run()
+        else:
+            _run_spool(settings, clickhouse, stop)
+    except StoppedError:
+        log.info("stopped while ClickHouse was away")
+    finally:
+        clickhouse.close()
+
+
+def _run_spool(settings: SinkSettings, clickhouse: ClickHouse, stop: threading.Event) -> None:
+    checkpoint = Checkpoint(settings.checkpoint_path)
+    try:
+        SpoolSink(
+            spool_dir=settings.spool_dir, checkpoint=checkpoint, clickhouse=clickhouse, stop=stop
+        ).run()
+    finally:
+        checkpoint.close()

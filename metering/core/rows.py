@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 from gateway.contracts.access_log import (
     REQUIRED,
@@ -177,3 +177,45 @@ def token(runs: Sequence[Lines]) -> str:
     """
     names = "\n".join(f"{run.stream}:{run.first_seq}-{run.last_seq}" for run in runs)
     return sha256(names.encode()).hexdigest()
+
+
+def merge(parts: Iterable[Lines | Lost]) -> tuple[Lines | Lost, ...]:
+    """Join lines that follow each other, so that how they were read decides nothing.
+
+    >>> [part.last_seq for part in merge([Lines("s", 1, (b"a",)), Lines("s", 2, (b"b",))])]
+    [2]
+    """
+    merged: list[Lines | Lost] = []
+    for part in parts:
+        last = merged[-1] if merged else None
+        if (
+            isinstance(last, Lines)
+            and isinstance(part, Lines)
+            and (last.stream, last.last_seq + 1) == (part.stream, part.first_seq)
+        ):
+            merged[-1] = Lines(last.stream, last.first_seq, last.lines + part.lines)
+        else:
+            merged.append(part)
+    return tuple(merged)
+
+
+def ranges(parts: Iterable[Lines | Lost]) -> tuple[Range, ...]:
+    """Name the seqs of merged parts, one range per unbroken stretch of a stream."""
+    found: list[Range] = []
+    for part in parts:
+        last = found[-1] if found else None
+        if last and (last.stream, last.last + 1) == (part.stream, part.first_seq):
+            found[-1] = Range(last.stream, last.first, part.last_seq)
+        else:
+            found.append(Range(part.stream, part.first_seq, part.last_seq))
+    return tuple(found)
+
+
+def ranges_to_json(noted: Iterable[Range]) -> list[list[str | int]]:
+    """Write ranges for a checkpoint file or an offset's metadata."""
+    return [[one.stream, one.first, one.last] for one in noted]
+
+
+def ranges_from_json(value: Iterable[Sequence[Any]]) -> tuple[Range, ...]:
+    """Read what `ranges_to_json` wrote."""
+    return tuple(Range(str(stream), int(first), int(last)) for stream, first, last in value)
