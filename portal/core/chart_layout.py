@@ -106,7 +106,7 @@ def build_layout(chart: BarChart) -> Layout:
     """Place a stacked bar chart in a 960 by 260 frame."""
     highest = max((*chart.totals, chart.limit or Decimal(0)), default=Decimal(0))
     step = nice_step(highest)
-    count = max(1, -int(-highest // step))
+    count = max(1, int(highest // step) + (1 if highest % step else 0))
     top = Decimal(step * count)
     return Layout(
         bars=tuple(_bars(chart, top)),

@@ -91,7 +91,12 @@ class UsageTable:
     @property
     def header(self) -> list[str]:
         fixed = [self.label, "requests", "errors"]
-        return [*fixed, *self.meters, "latency_p50_us", "latency_p95_us"]
+        return [
+            *fixed,
+            *(f"units_{meter}" for meter in self.meters),
+            "latency_p50_us",
+            "latency_p95_us",
+        ]
 
     @property
     def cells(self) -> list[list[Cell]]:
