@@ -1,5 +1,6 @@
 """URLs of the provider's pages, under `/admin-console`."""
 
+from django.conf import settings
 from django.urls import URLPattern, URLResolver, path
 
 from portal.views import admin_catalog, admin_customers, admin_plans, admin_system
@@ -91,7 +92,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
         {"how": "write-off"},
         name="admin_node_write_off",
     ),
-    path("/clock", admin_system.clock_page, name="admin_clock"),
     path("/config", admin_system.configuration, name="admin_config"),
     path("/audit", admin_system.audit, name="admin_audit"),
 ]
+
+if settings.ENV.sandbox:  # under the real clock there is nothing to move, and no such page
+    urlpatterns.append(path("/clock", admin_system.clock_page, name="admin_clock"))
