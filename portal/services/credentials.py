@@ -41,7 +41,7 @@ def key_kind(environment: str) -> str:
 
 
 def has_verified_mail(user: User) -> bool:
-    return EmailAddress.objects.filter(user=user, verified=True).exists()
+    return bool(EmailAddress.objects.filter(user=user, verified=True).exists())
 
 
 def _audited(credential: Credential) -> dict[str, Any]:

@@ -82,6 +82,7 @@ def test_creating_is_audited_without_the_secret_and_marks_the_snapshot() -> None
     issued = create(Environment.TEST, who.alice.user)
     event = AuditEvent.objects.get(action="key.create", target=issued.credential.pk)
     assert event.actor == who.alice.user
+    assert event.after is not None
     assert event.after["shown"] == str(issued.credential)
     assert issued.secret not in str(event.after)
     assert changes() == before + 1
