@@ -1,32 +1,42 @@
-"""The one place where Django code gets its usage reader; built on first use, one per process."""
+"""The one place where Django code gets its usage reader.
+
+A process builds one reader, at the first question, and keeps it. Tests put a fake in its place.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
+from functools import lru_cache
 
 from django.conf import settings
 
+from metering.errors import MeteringUnavailableError
 from metering.queries import UsageReader, connect
 
-_lock = Lock()
-_held: list[UsageReader] = []
+_overridden: list[UsageReader] = []
+
+
+@lru_cache(maxsize=1)
+def _connected(url: str) -> UsageReader:
+    return connect(url)
 
 
 def reader() -> UsageReader:
-    """Return the reader over `CLICKHOUSE_URL` (or the one that a test has put in)."""
-    with _lock:
-        if not _held:
-            _held.append(connect(settings.ENV.clickhouse_url))
-        return _held[-1]
+    """Return the reader over ClickHouse.
+
+    :raises MeteringUnavailableError: when no ClickHouse is set; each question may raise it too.
+    """
+    if _overridden:
+        return _overridden[-1]
+    if not settings.ENV.clickhouse_url:
+        raise MeteringUnavailableError
+    return _connected(settings.ENV.clickhouse_url)
 
 
 @contextmanager
-def override(replacement: UsageReader) -> Iterator[None]:
-    """Let `reader()` return another one for a while; for tests."""
-    with _lock:
-        _held.append(replacement)
+def override(fake: UsageReader) -> Iterator[None]:
+    """Answer with `fake` inside the block, in every thread of the process."""
+    _overridden.append(fake)
     try:
         yield
     finally:
-        with _lock:
-            _held.remove(replacement)
+        _overridden.remove(fake)
