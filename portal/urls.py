@@ -13,7 +13,7 @@ handler500 = "portal.views.site.server_error"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include(site_urls)),
     path("", include(developer_urls)),
-    path("admin-console", include(admin_urls)),
+    path("", include(admin_urls)),
     path("accounts/", include("allauth.urls")),
     path("", include("billing.urls")),
     path("admin/", admin.site.urls),

@@ -24,7 +24,7 @@ from portal.services.catalog import (
 )
 from portal.services.openapi_import import openapi_import
 from portal.services.upstream_check import upstream_check
-from portal.views.admin_pages import Crumb, admin_only, confirm_page, form_page
+from portal.views.admin_pages import Crumb, admin_only, confirm_page, form_page, posted
 
 _form_methods = require_http_methods(["GET", "POST"])
 
@@ -55,7 +55,7 @@ def api_list(request: HttpRequest) -> HttpResponse:
 @_form_methods
 @admin_only
 def api_new(request: HttpRequest) -> HttpResponse:
-    form = ApiForm(request.POST or None)
+    form = ApiForm(posted(request))
     form.fields["is_published"].disabled = True
 
     def save() -> str:
@@ -89,7 +89,7 @@ def api_detail(request: HttpRequest, api_id: str) -> HttpResponse:
 @admin_only
 def api_edit(request: HttpRequest, api_id: str) -> HttpResponse:
     api = get_object_or_404(Api, pk=api_id)
-    form = ApiForm.of(api, request.POST or None)
+    form = ApiForm.of(api, posted(request))
 
     def save() -> str:
         api_save(api=api, values=form.cleaned_data, actor=person_of(request), now=clock.now())
@@ -131,7 +131,7 @@ def api_remove(request: HttpRequest, api_id: str) -> HttpResponse:
 
 
 def _route_page(request: HttpRequest, api: Api, route: Route | None) -> HttpResponse:
-    data = request.POST or None
+    data = posted(request)
     form = RouteForm.of(route, data) if route else RouteForm(data)
 
     def save() -> str:
@@ -197,7 +197,7 @@ def route_remove(request: HttpRequest, route_id: str) -> HttpResponse:
 @admin_only
 def openapi(request: HttpRequest, api_id: str) -> HttpResponse:
     api = get_object_or_404(Api, pk=api_id)
-    form = OpenApiForm(request.POST or None, request.FILES or None)
+    form = OpenApiForm(posted(request), request.FILES or None)
 
     def save() -> str:
         values = form.cleaned_data
@@ -232,7 +232,7 @@ def upstream_list(request: HttpRequest) -> HttpResponse:
 
 
 def _upstream_page(request: HttpRequest, upstream: Upstream | None) -> HttpResponse:
-    data = request.POST or None
+    data = posted(request)
     form = UpstreamForm.of(upstream, data) if upstream else UpstreamForm(data)
 
     def save() -> str:
@@ -312,7 +312,7 @@ def meter_list(request: HttpRequest) -> HttpResponse:
 
 
 def _meter_page(request: HttpRequest, meter: Meter | None) -> HttpResponse:
-    data = request.POST or None
+    data = posted(request)
     form = MeterForm.of(meter, data) if meter else MeterForm(data)
 
     def save() -> str:

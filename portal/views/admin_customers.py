@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
@@ -14,7 +14,14 @@ from metering.errors import MeteringUnavailableError
 from metering.queries import Dimension, UsageFilter, UsageReport
 from portal import clock
 from portal.forms.provider import ChangeForm, CustomerSearchForm, ReasonForm, SubscribeForm
-from portal.models import AuditEvent, BillingPeriod, Credential, Organization, Subscription
+from portal.models import (
+    AuditEvent,
+    BillingPeriod,
+    Credential,
+    Organization,
+    Segment,
+    Subscription,
+)
 from portal.permissions import person_of
 from portal.services.subscriptions import (
     soonest_change,
@@ -33,12 +40,14 @@ from portal.views.admin_pages import (
     confirm_page,
     form_page,
     page_of,
+    posted,
     query_without_page,
     staff_only,
 )
 
 _form_methods = require_http_methods(["GET", "POST"])
 _RECENT = 15
+_WITH_SEGMENTS = Prefetch("segments", Segment.objects.select_related("plan_version__plan"))
 
 
 def _customers_crumb() -> Crumb:
@@ -102,7 +111,7 @@ def customer_detail(request: HttpRequest, organization_id: str) -> HttpResponse:
     now = clock.now()
     subscriptions = (
         organization.subscriptions.select_related("plan")
-        .prefetch_related("segments__plan_version__plan")
+        .prefetch_related(_WITH_SEGMENTS)
         .order_by("-starts_at")
     )
     keys = Credential.objects.filter(consumer__organization=organization)
@@ -169,7 +178,7 @@ def _report(period: BillingPeriod, now: datetime) -> UsageReport:
 def subscription_list(request: HttpRequest) -> HttpResponse:
     now = clock.now()
     rows = Subscription.objects.select_related("organization", "plan").prefetch_related(
-        "segments__plan_version__plan"
+        _WITH_SEGMENTS
     )
     if request.GET.get("all") != "1":
         rows = rows.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=now))
@@ -187,7 +196,7 @@ def subscription_list(request: HttpRequest) -> HttpResponse:
 @admin_only
 def subscribe(request: HttpRequest, organization_id: str) -> HttpResponse:
     organization = get_object_or_404(Organization, pk=organization_id)
-    form = SubscribeForm(request.POST or None)
+    form = SubscribeForm(posted(request))
 
     def save() -> str:
         subscription_create(
@@ -223,7 +232,7 @@ def _subscription_crumbs(subscription: Subscription, label: str) -> list[Crumb]:
 @admin_only
 def change(request: HttpRequest, subscription_id: str) -> HttpResponse:
     subscription = _subscription(subscription_id)
-    form = ChangeForm(request.POST or None)
+    form = ChangeForm(posted(request))
 
     def save() -> str:
         now = clock.now()
@@ -262,7 +271,7 @@ def _instant(when: str, subscription: Subscription, now: datetime) -> datetime |
 @admin_only
 def cancel(request: HttpRequest, subscription_id: str) -> HttpResponse:
     subscription = _subscription(subscription_id)
-    form = ReasonForm(request.POST or None)
+    form = ReasonForm(posted(request))
 
     def act() -> str:
         subscription_cancel(
@@ -292,7 +301,7 @@ def cancel(request: HttpRequest, subscription_id: str) -> HttpResponse:
 @admin_only
 def pause(request: HttpRequest, subscription_id: str) -> HttpResponse:
     subscription = _subscription(subscription_id)
-    form = ReasonForm(request.POST or None)
+    form = ReasonForm(posted(request))
 
     def act() -> str:
         subscription_pause(

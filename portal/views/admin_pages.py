@@ -7,7 +7,7 @@ from django import forms
 from django.contrib import messages
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 
 from portal.errors import InputInvalidError, PortalError
@@ -102,6 +102,11 @@ def confirm_page(
     }
     status = 409 if refusal else 200
     return render(request, "portal/admin/confirm.html", context, status=status)
+
+
+def posted(request: HttpRequest) -> QueryDict | None:
+    """Return the posted fields, even when there are none; None for a request that only looks."""
+    return request.POST if request.method == "POST" else None
 
 
 def page_of(request: HttpRequest, rows: QuerySet[Any]) -> Page[Any]:

@@ -26,7 +26,7 @@ from portal.services.plans import (
     plan_version_publish,
     plan_version_save,
 )
-from portal.views.admin_pages import Crumb, admin_only, confirm_page, form_page
+from portal.views.admin_pages import Crumb, admin_only, confirm_page, form_page, posted
 
 _form_methods = require_http_methods(["GET", "POST"])
 _MAX_DAYS = 3_650
@@ -57,7 +57,7 @@ def plan_list(request: HttpRequest) -> HttpResponse:
 
 
 def _plan_page(request: HttpRequest, plan: Plan | None) -> HttpResponse:
-    data = request.POST or None
+    data = posted(request)
     form = PlanForm.of(plan, data) if plan else PlanForm(data)
 
     def save() -> str:

@@ -38,6 +38,7 @@ from portal.views.admin_pages import (
     confirm_page,
     form_page,
     page_of,
+    posted,
     query_without_page,
     staff_only,
 )
@@ -205,7 +206,7 @@ def _boot_state(
 def node_end(request: HttpRequest, node_id: str, how: str) -> HttpResponse:
     """Retire a node, or write it off, with a reason."""
     node = get_object_or_404(Node, pk=node_id)
-    form = ReasonForm(request.POST or None) if how == "write-off" else None
+    form = ReasonForm(posted(request)) if how == "write-off" else None
     writing_off = how == "write-off"
 
     def act() -> str:
@@ -235,7 +236,7 @@ def node_end(request: HttpRequest, node_id: str, how: str) -> HttpResponse:
 @admin_only
 def clock_page(request: HttpRequest) -> HttpResponse:
     """Move the sandbox's time forward."""
-    form = ClockForm(request.POST or None)
+    form = ClockForm(posted(request))
 
     def save() -> str:
         by, to = form.cleaned_data["by"], form.cleaned_data["to"]
