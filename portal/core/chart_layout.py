@@ -118,7 +118,7 @@ def build_layout(chart: BarChart) -> Layout:
 
 def _y(value: Decimal, top: Decimal) -> int:
     plot = HEIGHT - TOP - BOTTOM
-    return HEIGHT - BOTTOM - int(value * plot / top)
+    return HEIGHT - BOTTOM - int(value * plot // top)
 
 
 def _slot(count: int, index: int) -> tuple[int, int]:
@@ -168,7 +168,7 @@ def spark_points(values: Sequence[Decimal], *, width: int = 80, height: int = 20
     top = max(max(values), Decimal(1))
     last = len(values) - 1
     return " ".join(
-        f"{width * index // last},{height - 1 - int(value * (height - 2) / top)}"
+        f"{width * index // last},{height - 1 - int(value * (height - 2) // top)}"
         for index, value in enumerate(values)
     )
 
@@ -196,8 +196,8 @@ def build_gauge(*, used: Decimal, included: Decimal, limit: Decimal | None) -> G
     Gauge(inside=500, over=100, mark=500, percent=120)
     """
     full = max(included, limit or Decimal(0), used, Decimal(1))
-    mark = int(included * 1000 / full)
-    inside = int(min(used, included) * 1000 / full)
-    over = int(max(used - included, Decimal(0)) * 1000 / full)
-    percent = int(used * 100 / included) if included else 0
+    mark = int(included * 1000 // full)
+    inside = int(min(used, included) * 1000 // full)
+    over = int(max(used - included, Decimal(0)) * 1000 // full)
+    percent = int(used * 100 // included) if included else 0
     return Gauge(inside, over, mark, percent)
