@@ -102,9 +102,9 @@ class Installation:
         host = f"{LOOPBACK}:{self.ports.clickhouse}"
         for name, user, password in (
             ("clickhouse_url", "tollway", "clickhouse_password"),
-            ("clickhouse_readonly_url", "tollway_readonly", "clickhouse_readonly_password"),
+            ("clickhouse_readonly_url", "tollway_reader", "clickhouse_readonly_password"),
         ):
-            self._write(name, f"http://{user}:{self.secret(password)}@{host}/default")
+            self._write(name, f"http://{user}:{self.secret(password)}@{host}/tollway")
 
     def _write_once(self, name: str, value: str) -> None:
         if not self.secret_path(name).exists():
@@ -164,7 +164,10 @@ class Installation:
         return {
             **self.common(),
             "CLICKHOUSE_URL_FILE": str(self.secret_path("clickhouse_url")),
-            "CLICKHOUSE_READONLY_URL_FILE": str(self.secret_path("clickhouse_readonly_url")),
+            "CLICKHOUSE_PASSWORD_FILE": str(self.secret_path("clickhouse_password")),
+            "CLICKHOUSE_READER_PASSWORD_FILE": str(
+                self.secret_path("clickhouse_readonly_password")
+            ),
         }
 
     def write_env(self) -> None:

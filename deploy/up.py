@@ -260,7 +260,14 @@ def run(mode: str, data: Path, *, once: bool) -> None:
 def seed(installation: Installation) -> dict[str, Any]:
     """Seed the demo when the database is empty, and return how to get in."""
     printed = run_tool(
-        ["-m", "deploy.demo.seed", "--data", str(installation.data)],
+        [
+            "-m",
+            "deploy.demo.seed",
+            "--data",
+            str(installation.data),
+            "--upstream",
+            f"http://{LOOPBACK}:{installation.ports.upstream}",
+        ],
         installation.control_plane(),
         "The demo could not be seeded.",
     )

@@ -155,7 +155,10 @@ def snapshot_rows_read(*, now: datetime) -> SnapshotRows:
         segments=_read(
             rows_of.SegmentRow,
             Segment.objects.filter(
-                of_them, Q(ends_at__isnull=True) | Q(ends_at__gt=now - rows_of.SEGMENT_MEMORY)
+                of_them,
+                Q(ends_at__isnull=True)
+                | Q(ends_at__gt=now - rows_of.SEGMENT_MEMORY)
+                | Q(subscription__paused_at__isnull=False),
             ).order_by("starts_at", "id"),
         ),
         periods=_read(

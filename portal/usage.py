@@ -8,23 +8,16 @@ from contextlib import contextmanager
 from functools import lru_cache
 
 from django.conf import settings
-from django.utils.module_loading import import_string
 
 from metering.errors import MeteringUnavailableError
-from metering.queries import UsageReader
+from metering.queries import UsageReader, connect
 
-_CONNECT = "metering.queries.connect"
 _overridden: list[UsageReader] = []
 
 
 @lru_cache(maxsize=1)
 def _connected(url: str) -> UsageReader:
-    try:
-        connect = import_string(_CONNECT)
-    except ImportError as error:
-        raise MeteringUnavailableError from error
-    found: UsageReader = connect(url)
-    return found
+    return connect(url)
 
 
 def reader() -> UsageReader:

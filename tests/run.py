@@ -16,7 +16,7 @@ def _steps(*, fast: bool) -> list[tuple[str, list[str]]]:
     quick = ["tests/unit", "tests/contract", "tests/golden", "tests/lint"]
     return [
         ("format", [str(BIN / "ruff"), "format", "--check", "."]),
-        ("lint", [str(BIN / "ruff"), "check", "."]),
+        ("lint", [str(BIN / "ruff"), "check", "--no-cache", "."]),
         ("imports", [str(BIN / "lint-imports")]),
         ("types", [str(BIN / "mypy"), "."]),
         ("dependencies", [str(BIN / "deptry"), "."]),
@@ -26,7 +26,10 @@ def _steps(*, fast: bool) -> list[tuple[str, list[str]]]:
             [python, "manage.py", "makemigrations", "--check", "--dry-run",
              "--settings", "portal.settings.test"],
         ),
-        ("tests", [python, "-m", "pytest", "-q", *([*quick, "-m", "not slow"] if fast else [])]),
+        ("tests", [python, "-m", "pytest", "-q", *(
+            [*quick, "-m", "not slow"] if fast else ["--ignore=tests/e2e"])]),
+        # a process of its own: the browser driver keeps an event loop running in it
+        *([] if fast else [("browser", [python, "-m", "pytest", "-q", "tests/e2e"])]),
     ]  # fmt: skip
 
 

@@ -110,7 +110,7 @@ class SnapshotPoll:
             await asyncio.sleep(_BACKOFF_S[-1])  # the portal has nothing better yet
             return
         try:
-            snapshot = parse_document(document, base=self._held)
+            snapshot = await asyncio.to_thread(parse_document, document, base=self._held)
             await apply(snapshot)
         except SnapshotError as error:
             _log.exception("snapshot %s refused", version)

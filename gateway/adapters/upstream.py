@@ -43,14 +43,17 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection, one exchange at a time."""
 
     __slots__ = (
-        "_body", "_body_bytes", "_can_write", "_head_bytes", "_loop", "_no_body", "_parser",
-        "_paused", "_raw", "_read_s", "_received", "_until_close", "_waiter",
+        "_body", "_body_bytes", "_can_write", "_head_bytes", "_hidden", "_loop", "_no_body",
+        "_parser", "_paused", "_raw", "_read_s", "_received", "_until_close", "_waiter",
         "complete", "deadline", "error", "head_seen", "idle_since", "reused", "target",
         "transport",
     )  # fmt: skip
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, target: UpstreamTarget) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, target: UpstreamTarget, hidden: frozenset[bytes]
+    ) -> None:
         self._loop = loop
+        self._hidden = hidden
         self.target = target
         self.transport: asyncio.Transport | None = None
         self.error: UpstreamError | None = None
@@ -262,7 +265,7 @@ class UpstreamConnection(asyncio.Protocol):
         if 100 <= status < 200 and status != 101:
             self._raw = []
             return
-        headers = scan_response(self._raw)
+        headers = scan_response(self._raw, hidden=self._hidden)
         if status == 101 or not 200 <= status <= 999:
             headers.wrong = f"an unsolicited status {status}"
         if len(self._raw) > _MAX_HEADERS:
@@ -325,9 +328,13 @@ class Call:
 
 
 class UpstreamClient:
-    """The pool: newest idle connection first, per target; one sweep for all deadlines."""
+    """The pool: newest idle connection first, per target; one sweep for all deadlines.
 
-    def __init__(self) -> None:
+    `hidden` are lower-case names of response headers that policy removes.
+    """
+
+    def __init__(self, *, hidden: frozenset[bytes] = frozenset()) -> None:
+        self._hidden = hidden
         self._loop = asyncio.get_running_loop()
         self._idle: dict[UpstreamTarget, list[UpstreamConnection]] = defaultdict(list)
         self._active: set[UpstreamConnection] = set()
@@ -405,7 +412,7 @@ class UpstreamClient:
         try:
             async with asyncio.timeout(timeout_s):
                 _, connection = await self._loop.create_connection(
-                    lambda: UpstreamConnection(self._loop, target),
+                    lambda: UpstreamConnection(self._loop, target, self._hidden),
                     target.host,
                     target.port,
                     ssl=self._tls if target.tls else None,

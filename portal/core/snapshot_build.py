@@ -299,8 +299,13 @@ def _live_entitlements(
     portal_url: str,
 ) -> tuple[list[wire.Entitlement], dict[str, dict[str, str]]]:
     """Return the entitlements, and per organization which one each API draws on."""
+    paused = {row.id for row in rows.subscriptions if row.paused_at is not None}
     segments = _by_subscription(
-        row for row in rows.segments if row.ends_at is None or row.ends_at > now - SEGMENT_MEMORY
+        row
+        for row in rows.segments
+        if row.ends_at is None
+        or row.ends_at > now - SEGMENT_MEMORY
+        or row.subscription_id in paused
     )
     periods = _by_subscription(row for row in rows.periods if row.ends_at > now)
     known = [r for r in rows.subscriptions if r.organization_id in organizations]
@@ -354,7 +359,8 @@ def _seconds(instant: datetime) -> int:
 def _state(
     row: SubscriptionRow, organization: OrganizationRow, *, now: datetime
 ) -> wire.EntitlementState:
-    if row.paused_at is not None or (row.ends_at is not None and row.ends_at <= now):
+    over = [at for at in (row.paused_at, row.ends_at) if at is not None and at <= now]
+    if over:
         return wire.EntitlementState.INACTIVE
     if organization.blocked_at is not None:
         return wire.EntitlementState.PAST_DUE_BLOCKED
@@ -394,7 +400,12 @@ def _refresh_at(
     rows: SnapshotRows, *, plan_versions: Sequence[wire.PlanVersion], now: datetime
 ) -> datetime | None:
     """Return the next instant that changes the content by itself (None = no such instant)."""
-    instants = [end for row in rows.subscriptions for end in (row.starts_at, row.ends_at) if end]
+    instants = [
+        at
+        for row in rows.subscriptions
+        for at in (row.starts_at, row.ends_at, row.paused_at)
+        if at is not None
+    ]
     instants += [row.ends_at for row in rows.periods]
     instants += [w.end for v in plan_versions for q in v.quotas for w in q.windows]
     return min((instant for instant in instants if instant > now), default=None)

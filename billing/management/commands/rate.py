@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from django.core.management.base import BaseCommand
 from ruamel.yaml import YAML
@@ -66,7 +66,7 @@ def rate_text(text: str, *, yaml: bool) -> dict[str, Any]:
 
 class Command(BaseCommand):
     help = "Rate plan terms x usage from a JSON or YAML file and print lines and totals as JSON."
-    requires_system_checks: ClassVar[list[str]] = []
+    requires_system_checks = []  # noqa: RUF012 - declared by Django
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", help="the document, or - for standard input")
