@@ -58,6 +58,25 @@ def test_the_csv_is_exactly_what_the_page_shows(who: Cast) -> None:
             assert shown in page, by
 
 
+def test_units_are_those_of_the_quota_and_the_invoice(who: Cast, log: FakeRequestLog) -> None:
+    """A failure of the API carries its units, but they were given back."""
+    log.add(
+        who.organization.pk,
+        at=log.now - timedelta(minutes=7),
+        status=502,
+        charge=Charge.FREE,
+        reason="5xx",
+        route="faults",
+        units=7,
+    )
+    _client, text = get(who, "usage_csv", range="24h", by="route")
+    found = {row["route"]: row for row in table(text)}
+    assert (found["faults"]["requests"], found["faults"]["units_requests"]) == ("1", "0")
+    assert sum(int(row["units_requests"]) for row in table(text)) == 5
+    _client, test = get(who, "usage_csv", range="24h", by="route", env="test")
+    assert [row["units_requests"] for row in table(test)] == ["1"]
+
+
 def test_cells_that_look_like_formulas_are_defused(who: Cast) -> None:
     _client, by_route = get(who, "usage_csv", range="24h", by="route")
     _client, by_key = get(who, "usage_csv", range="24h", by="key")
