@@ -4,220 +4,41 @@ Read by usage pages, the REST API and the close of a period. Every answer says w
 and up to which instant it is complete. Money reads one row per (stream, seq), never a view.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from decimal import Decimal
-from enum import StrEnum
-from typing import Protocol
+from metering.clickhouse import ClickHouse
+from metering.core.usage import (
+    Dimension,
+    ExpectedBoot,
+    MeterUsage,
+    RequestRow,
+    StreamProof,
+    Threshold,
+    UsageFilter,
+    UsageReader,
+    UsageReport,
+    UsageRow,
+    Watermark,
+)
+from metering.reader import ClickHouseReader
 
-from gateway.contracts.access_log import Charge
+__all__ = [
+    "Dimension",
+    "ExpectedBoot",
+    "MeterUsage",
+    "RequestRow",
+    "StreamProof",
+    "Threshold",
+    "UsageFilter",
+    "UsageReader",
+    "UsageReport",
+    "UsageRow",
+    "Watermark",
+    "connect",
+]
 
 
-class Dimension(StrEnum):
-    """What usage can be grouped by; the values are columns, `day` and `hour` are UTC."""
+def connect(url: str) -> UsageReader:
+    """Return a reader over ClickHouse, `http://user:password@host:port/database`.
 
-    DAY = "day"
-    HOUR = "hour"
-    API = "api"
-    ROUTE = "route"
-    STATUS = "status"
-    CREDENTIAL = "credential_id"
-    CONSUMER = "consumer_id"
-    SUBSCRIPTION = "subscription_id"
-    ORGANIZATION = "organization_id"
-    METER = "meter"
-    CHARGE = "charge"
-    DECISION = "decision"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageFilter:
-    """What to count. Empty = no condition; at least one of organization, subscription or
-    `everyone` must be set, so that no query reads another customer by accident.
-
-    start, end     admission time, aware UTC, half-open
-    charges        events with these charges only; empty = all, refusals included
+    It connects on first use and may be shared between threads.
     """
-
-    start: datetime
-    end: datetime
-    environment: str = "live"
-    organization_id: str = ""
-    subscription_id: str = ""
-    everyone: bool = False
-    consumer_id: str = ""
-    credential_id: str = ""
-    api: str = ""
-    route: str = ""
-    status: int = 0
-    charges: tuple[Charge, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class UsageRow:
-    """One group. `events` counts requests (refused ones included where the filter lets them)."""
-
-    group: Mapping[str, str]  # dimension value -> text, in the order asked for
-    events: int
-    quantities: Mapping[str, Decimal]  # meter -> units
-    errors: int  # status >= 400
-    request_bytes: int
-    response_bytes: int
-    latency_p50_us: int
-    latency_p95_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class UsageReport:
-    rows: tuple[UsageRow, ...]
-    total: UsageRow
-    as_of: datetime  # wall time of the reading
-    newest_event_at: datetime | None  # the latest admission seen, for "lag"
-
-
-@dataclass(frozen=True, slots=True)
-class RequestRow:
-    """One request of the log, as its owner may see it."""
-
-    admitted_at: datetime
-    request_id: str
-    method: str
-    path_template: str
-    status: int
-    decision: str
-    charge: str
-    charge_reason: str
-    quantities: Mapping[str, Decimal]
-    latency_us: int
-    environment: str
-    api: str
-    route: str
-    credential_id: str
-    subscription_id: str
-    stream: str
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class MeterUsage:
-    """A meter's usage of one segment or period, with the evidence a snapshot freezes.
-
-    billed, counted   units; billed is what prices read
-    events            billed events
-    id_hash           SHA-256 over the ordered `stream:seq` of the billed events, hex
-    """
-
-    meter: str
-    billed: Decimal
-    counted: Decimal
-    events: int
-    id_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class ExpectedBoot:
-    """A start of a gateway node that the portal knows of.
-
-    written_off   `node_write_off` was run: this boot no longer holds the watermark back
-    retired       the node said goodbye; its streams must still be proven to their end
-    """
-
-    node: str
-    boot: str
-    worker: int
-    opened_at: datetime
-    retired: bool = False
-    written_off: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StreamProof:
-    """Completeness of one stream.
-
-    proven_through   last_seq of the newest proven seal (0 = none)
-    complete_through that seal's instant
-    received         distinct seqs in log and dead letters
-    missing          seqs known to exist (a later one was seen) that are not there
-    duplicates       raw rows beyond one per seq; reported, they break nothing
-    """
-
-    stream: str
-    node: str
-    proven_through: int
-    complete_through: datetime | None
-    last_seq_seen: int
-    received: int
-    missing: int
-    duplicates: int
-    dead_letters: int
-    ended: bool
-
-    @property
-    def complete(self) -> bool:
-        return self.missing == 0
-
-
-@dataclass(frozen=True, slots=True)
-class Watermark:
-    """The instant up to which usage is complete, and who holds it back.
-
-    at         None = nothing is proven yet by an expected node
-    held_by    streams or boots behind `at`, with the reason, for the operations page
-    """
-
-    at: datetime | None
-    held_by: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """A quota percentage that the gateway saw crossed."""
-
-    crossed_at: datetime
-    organization_id: str
-    subscription_id: str
-    meter: str
-    window_start: datetime
-    window_end: datetime
-    percent: int
-
-
-class UsageReader(Protocol):
-    """What portal and billing hold; `connect(url)` builds one over ClickHouse.
-
-    Every method :raises MeteringUnavailableError: when ClickHouse does not answer in time and
-    :raises QueryInvalidError: for an empty or naive interval or a filter without an owner.
-    """
-
-    def usage(self, where: UsageFilter, *, by: Sequence[Dimension] = ()) -> UsageReport: ...
-
-    def requests(
-        self, where: UsageFilter, *, limit: int = 100, before: datetime | None = None
-    ) -> tuple[RequestRow, ...]: ...
-
-    def request(self, *, organization_id: str, request_id: str) -> RequestRow | None: ...
-
-    def meter_usage(
-        self, *, subscription_id: str, environment: str, start: datetime, end: datetime
-    ) -> tuple[MeterUsage, ...]:
-        """Usage for money: one row per (stream, seq), grouped by meter, `[start, end)`."""
-        ...
-
-    def event_values(
-        self, *, subscription_id: str, meter: str, start: datetime, end: datetime
-    ) -> tuple[Decimal, ...]:
-        """Billed values in order (admitted_at, stream, seq), for prices that need events."""
-        ...
-
-    def thresholds(self, *, since: datetime) -> tuple[Threshold, ...]: ...
-
-    def watermark(self, *, expected: Sequence[ExpectedBoot], now: datetime) -> Watermark: ...
-
-    def proofs(self) -> tuple[StreamProof, ...]: ...
-
-    def dead_letters(self, *, start: datetime, end: datetime) -> int:
-        """Unresolved dead letters that may touch `[start, end)`; they block a close."""
-        ...
-
-    def last_used(self, *, credential_ids: Sequence[str]) -> Mapping[str, datetime]: ...
+    return ClickHouseReader(ClickHouse(url))

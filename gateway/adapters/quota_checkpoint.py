@@ -37,8 +37,8 @@ from gateway.core.charges import WindowCharge
 log = logging.getLogger(__name__)
 
 Replay = Callable[[AccessLogEvent], Sequence[WindowCharge]]
-"""The window charges that an event stands for: those of billed and counted outcomes."""
-_COUNTS: Final = (b'"charge":"billed"', b'"charge":"counted"')
+"""The window charges that an event keeps in the counters; none for a free outcome."""
+_COUNTABLE: Final = b'"quantities":{'  # events without units need not be decoded
 
 
 class CountersFileError(Exception):
@@ -100,7 +100,7 @@ def fold(use: StreamUse, stream_dir: Path, *, replay: Replay, through: int) -> N
     """Count the stream's synced events up to seq `through`."""
     for seq, line in _lines(stream_dir, after=use.through, through=through):
         use.through = seq
-        if not any(mark in line for mark in _COUNTS):
+        if _COUNTABLE not in line:
             continue
         try:
             event = decode(line)

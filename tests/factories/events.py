@@ -53,13 +53,19 @@ def synced_lines(stream_dir: Path) -> list[bytes]:
 
 def written_lines(stream_dir: Path) -> list[bytes]:
     """Read all valid blocks of all segments, synced or not."""
-    lines = []
-    for _, path in segment_files(stream_dir):
-        data = path.read_bytes()
-        header = decode_segment_header(data, crc=crc)
-        for block in decode_blocks(data, offset=header.size, crc=crc):
-            lines += block.payload.splitlines(keepends=True)
-    return lines
+    return [line for _, path in segment_files(stream_dir) for line in _lines_of(path)]
+
+
+def _lines_of(path: Path) -> list[bytes]:
+    data = path.read_bytes()
+    header = decode_segment_header(data, crc=crc)
+    blocks = decode_blocks(data, offset=header.size, crc=crc)
+    return [line for block in blocks for line in block.payload.splitlines(keepends=True)]
+
+
+def events_of(path: Path) -> list[AccessLogEvent]:
+    """Read the events of a segment's valid blocks."""
+    return events(_lines_of(path))
 
 
 def seqs(lines: list[bytes]) -> list[int]:

@@ -22,11 +22,13 @@ from gateway.contracts.spool import DURABLE_NAME, Position
 from gateway.core.charges import WindowCharge
 from tests.contract.quota_suite import DAY, START, used, window
 from tests.factories.events import events, request_tail, synced_lines
-from tests.fakes.manual_clock import ManualClock
+from tests.fakes.gateway_ports import FakeClock
 from tests.integration.gateway.spool.writer_process import run_and_kill
 
 
 def replay(event: AccessLogEvent) -> Sequence[WindowCharge]:
+    if event.charge is Charge.FREE:
+        return []
     return [window(units=int(units)) for units in event.quantities.values()]
 
 
@@ -40,7 +42,7 @@ async def write_stream(tmp_path: Path, stream: str, *, requests: int) -> None:
         spool_dir=tmp_path / "spool",
         stream=stream,
         node="n1",
-        clock=ManualClock(),
+        clock=FakeClock(1_800_000_000_000_000),
         settings=SpoolSettings(segment_bytes=32 * 1024, reserve_bytes=2048),
     )
     for n in range(requests):

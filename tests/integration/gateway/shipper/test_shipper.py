@@ -21,7 +21,7 @@ from gateway.adapters.spool_commit import SpoolSettings
 from gateway.adapters.spool_files import crc, durable_through, segment_files
 from tests.contract.quota_suite import START
 from tests.factories.events import request_tail, seqs, synced_lines
-from tests.fakes.manual_clock import ManualClock
+from tests.fakes.gateway_ports import FakeClock
 from tests.servers import start_or_skip
 from tests.waiting import eventually_sync
 
@@ -34,7 +34,7 @@ async def write_stream(spool_dir: Path, stream: str, *, requests: int) -> None:
         spool_dir=spool_dir,
         stream=stream,
         node="n1",
-        clock=ManualClock(),
+        clock=FakeClock(1_800_000_000_000_000),
         settings=SpoolSettings(segment_bytes=64 * 1024, reserve_bytes=4096),
     )
     for n in range(requests):

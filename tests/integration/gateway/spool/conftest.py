@@ -9,18 +9,18 @@ import pytest
 from gateway.adapters.spool import FileSpool
 from gateway.adapters.spool_commit import SpoolSettings
 from gateway.errors import SpoolFailedError
-from tests.fakes.manual_clock import ManualClock
+from tests.fakes.gateway_ports import FakeClock
 
 OpenSpool = Callable[..., Awaitable[FileSpool]]
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
+def clock() -> FakeClock:
+    return FakeClock(1_800_000_000_000_000)
 
 
 @pytest.fixture
-async def open_spool(tmp_path: Path, clock: ManualClock) -> AsyncIterator[OpenSpool]:
+async def open_spool(tmp_path: Path, clock: FakeClock) -> AsyncIterator[OpenSpool]:
     """Open spools below `tmp_path`; what a test leaves open is closed."""
     opened: list[FileSpool] = []
 

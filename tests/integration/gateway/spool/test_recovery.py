@@ -19,7 +19,6 @@ from gateway.adapters.spool_recovery import (
     placeholder_blocks,
     recover_dead_streams,
 )
-from gateway.adapters.spool_seals import instant
 from gateway.contracts.access_log import AccessLogDecodeError, Kind, decode
 from gateway.contracts.spool import (
     ZERO_HASH,
@@ -32,6 +31,7 @@ from gateway.contracts.spool import (
     line_hash,
     segment_name,
 )
+from gateway.core.instants import to_instant
 from tests.factories.events import events, request_tail, seqs, synced_lines
 from tests.integration.gateway.spool.writer_process import run_and_kill
 
@@ -104,7 +104,7 @@ def test_a_whole_stream_is_sealed_and_ended(tmp_path: Path) -> None:
     assert seqs(lines) == list(range(1, 26))
     seal = events(lines)[-1]
     assert (seal.kind, seal.final, seal.final_reason) == (Kind.SEAL, True, "recovered")
-    assert seal.complete_through == instant(NOW_US)
+    assert seal.complete_through == to_instant(NOW_US)
     running = ZERO_HASH
     for item in lines[:-1]:
         running = line_hash(running, item)

@@ -15,12 +15,12 @@ from gateway.adapters.spool_files import (
     segment_files,
     try_lock,
 )
-from gateway.adapters.spool_seals import instant
 from gateway.contracts.access_log import Kind
 from gateway.contracts.environment import Durability
+from gateway.core.instants import to_instant
 from gateway.errors import SpoolFailedError
 from tests.factories.events import events, request_tail, seqs, synced_lines, written_lines
-from tests.fakes.manual_clock import ManualClock
+from tests.fakes.gateway_ports import FakeClock
 from tests.integration.gateway.spool.conftest import OpenSpool
 from tests.waiting import eventually
 
@@ -87,17 +87,17 @@ async def test_more_than_a_segment_in_one_turn(open_spool: OpenSpool, tmp_path: 
 
 
 async def test_a_seal_says_what_is_before_it(
-    open_spool: OpenSpool, tmp_path: Path, clock: ManualClock
+    open_spool: OpenSpool, tmp_path: Path, clock: FakeClock
 ) -> None:
     spool = await open_spool()
     await open_spool("n1.b1.1")
     spool.append(request_tail())
-    clock.step(60_000_000)
+    clock.us += 60_000_000
     seq = await spool.seal()
     lines = written_lines(tmp_path / spool.stream)
     seal = events(lines)[-1]
     assert (seal.kind, seal.seq, seal.last_seq) == (Kind.SEAL, seq, seq)
-    assert seal.complete_through == instant(clock.now_us())
+    assert seal.complete_through == to_instant(clock.now_us())
     assert seal.open_streams == ("n1.b1.0", "n1.b1.1")
     assert not seal.final
     first = hashlib.sha256(bytes(32) + lines[0]).hexdigest()
@@ -105,29 +105,27 @@ async def test_a_seal_says_what_is_before_it(
 
 
 async def test_complete_through_is_held_by_the_oldest_admission(
-    open_spool: OpenSpool, tmp_path: Path, clock: ManualClock
+    open_spool: OpenSpool, tmp_path: Path, clock: FakeClock
 ) -> None:
     spool = await open_spool()
     old = spool.admit(clock.now_us())
-    clock.step(1_000)
+    clock.us += 1_000
     young = spool.admit(clock.now_us())
-    clock.step(1_000)
+    clock.us += 1_000
     await spool.seal()
-    spool.append(request_tail(admitted_at=instant(old.admitted_us)), old)
+    spool.append(request_tail(admitted_at=to_instant(old.admitted_us)), old)
     await spool.seal()
     spool.abandon(young)
     await spool.seal()
     seals = [e for e in events(written_lines(tmp_path / spool.stream)) if e.kind is Kind.SEAL]
     assert [seal.complete_through for seal in seals] == [
-        instant(old.admitted_us),
-        instant(young.admitted_us),
-        instant(clock.now_us()),
+        to_instant(old.admitted_us),
+        to_instant(young.admitted_us),
+        to_instant(clock.now_us()),
     ]
 
 
-async def test_nothing_is_admitted_before_a_seal(
-    open_spool: OpenSpool, clock: ManualClock
-) -> None:
+async def test_nothing_is_admitted_before_a_seal(open_spool: OpenSpool, clock: FakeClock) -> None:
     spool = await open_spool()
     sealed_us = clock.now_us()
     await spool.seal()

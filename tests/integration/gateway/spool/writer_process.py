@@ -14,7 +14,7 @@ from gateway.adapters.spool import FileSpool
 from gateway.adapters.spool_commit import SpoolSettings
 from gateway.contracts.environment import Durability
 from tests.factories.events import request_tail
-from tests.fakes.manual_clock import ManualClock
+from tests.fakes.gateway_ports import FakeClock
 
 
 def run_and_kill(spool_dir: Path, stream: str, durability: str, *, after_s: float) -> list[int]:
@@ -34,7 +34,7 @@ async def write(spool_dir: Path, stream: str, durability: str) -> None:
         spool_dir=spool_dir,
         stream=stream,
         node="n1",
-        clock=ManualClock(),
+        clock=FakeClock(1_800_000_000_000_000),
         settings=SpoolSettings(
             segment_bytes=256 * 1024, reserve_bytes=4096, durability=Durability(durability)
         ),
