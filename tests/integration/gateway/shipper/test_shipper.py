@@ -3,25 +3,24 @@
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaProducer
 
 from deploy.servers import start_kafka
 from gateway.adapters.quota_checkpoint import SpoolKeeper
 from gateway.adapters.shipper import ShipperRunningError, ShipperSettings, run_shipper
 from gateway.adapters.spool import FileSpool
 from gateway.adapters.spool_commit import SpoolSettings
-from gateway.adapters.spool_files import crc, durable_through, segment_files
+from gateway.adapters.spool_files import durable_through, segment_files
 from tests.contract.quota_suite import START
 from tests.factories.events import request_tail, seqs, synced_lines
 from tests.fakes.gateway_ports import FakeClock
+from tests.integration.gateway.shipper.topic import Topic
 from tests.servers import start_or_skip
 from tests.waiting import eventually_sync
 
@@ -42,53 +41,6 @@ async def write_stream(spool_dir: Path, stream: str, *, requests: int) -> None:
         if n % 7 == 0:
             await spool.durable(n + 1)
     await spool.close()
-
-
-@dataclass
-class Topic:
-    """Reads a topic from its start: payloads per stream, as they came, headers checked."""
-
-    servers: str
-    name: str
-    lines: dict[str, list[bytes]] = field(default_factory=dict)
-    places: dict[str, set[int]] = field(default_factory=dict)
-
-    @contextmanager
-    def reading(self) -> Iterator[Any]:
-        consumer = KafkaConsumer(bootstrap_servers=self.servers, enable_auto_commit=False)
-        try:
-            eventually_sync(lambda: consumer.partitions_for_topic(self.name), within_s=30)
-            numbers = consumer.partitions_for_topic(self.name)
-            partitions = [TopicPartition(self.name, number) for number in numbers]
-            consumer.assign(partitions)
-            consumer.seek_to_beginning(*partitions)
-            yield consumer
-        finally:
-            consumer.close()
-
-    def read_until(self, done: Callable[[], bool], *, within_s: float = 40) -> None:
-        deadline = time.monotonic() + within_s
-        with self.reading() as consumer:
-            while not done():
-                assert time.monotonic() < deadline, {k: len(v) for k, v in self.lines.items()}
-                for records in consumer.poll(timeout_ms=100).values():
-                    for record in records:
-                        self._take(record)
-
-    def _take(self, record: Any) -> None:
-        headers = {name: int(value) for name, value in record.headers}
-        lines = record.value.splitlines(keepends=True)
-        assert seqs(lines) == list(range(headers["first_seq"], headers["last_seq"] + 1))
-        assert (headers["count"], headers["crc32c"]) == (len(lines), crc(record.value))
-        stream = record.key.decode()
-        self.lines.setdefault(stream, []).extend(lines)
-        self.places.setdefault(stream, set()).add(record.partition)
-
-    def has_all_of(self, spool_dir: Path, *streams: str) -> bool:
-        return all(
-            set(self.lines.get(stream, [])) >= set(synced_lines(spool_dir / stream))
-            for stream in streams
-        )
 
 
 @contextmanager
