@@ -14,6 +14,7 @@ making a card the default is declarative, doing it twice is doing it once. Strip
 of a delete, where "not there" is success.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -68,6 +69,7 @@ def client_build(
     api_base   empty = Stripe. `meter_events` moves along, or the stream would leave for Stripe.
     """
     stripe.enable_telemetry = False
+    logging.getLogger("stripe").setLevel(logging.WARNING)  # its INFO lines name mail addresses
     base = api_base.rstrip("/")
     client = http_client or stripe.RequestsClient(timeout=TIMEOUT_S)
     if not base:

@@ -58,7 +58,7 @@ def _expand(store: Store, here: Any, parts: list[str], path: str) -> None:
             url=f"/v1/invoice_payments?invoice={here['id']}",
             limit=PAGE_MAX,
         )
-    if name not in here:
+    if name not in here or name == "id":
         msg = f"This property cannot be expanded ({path})."
         raise invalid(msg, param="expand")
     held = here[name]

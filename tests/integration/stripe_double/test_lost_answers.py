@@ -1,4 +1,4 @@
-"""Faults at every write: one object each, equal totals, nothing charged twice (`stripe.md` §11)."""
+"""Faults at every write: one object each, equal totals, nothing charged twice."""
 
 import threading
 from collections.abc import Callable
