@@ -38,7 +38,7 @@ def event_verify(
 def _check_stamp(header: str, now: datetime) -> None:
     """Refuse a stamp that is missing, repeated, or more than the tolerance away on either side."""
     stamps = [p[2:] for p in (q.strip() for q in header.split(",")) if p.startswith("t=")]
-    if len(header) > HEADER_MAX or len(stamps) != 1:
+    if len(header) > HEADER_MAX or not header.isascii() or len(stamps) != 1:
         msg = "the signature header is missing or malformed"
         raise SignatureInvalidError(msg)
     stamp = stamps[0]
