@@ -50,7 +50,7 @@ from metering.sink_delivery import Delivery
 
 METADATA_BYTES_MAX: Final = 4000
 WAITING_BYTES_MAX: Final = 32 * 1024 * 1024
-POLL_MS: Final = 100
+POLL_MS: Final = 500
 POLL_RECORDS: Final = 200
 CALL_MS: Final = 10_000
 PROVE_EVERY_S: Final = 60.0
@@ -241,11 +241,14 @@ class KafkaSink:
             group_id=group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            session_timeout_ms=10_000,  # a killed member's partitions move on after this
+            heartbeat_interval_ms=3_000,
             max_poll_interval_ms=3_600_000,  # ClickHouse may be away for long; heartbeats go on
             max_poll_records=POLL_RECORDS,
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
         self._producer = KafkaProducer(bootstrap_servers=servers, acks="all", linger_ms=0)
+        self._consumer.partitions_for_topic(topic)  # so that the first assignment is whole
         self._consumer.subscribe([topic], listener=self._assignment)
 
     def run(self) -> None:
@@ -268,6 +271,7 @@ class KafkaSink:
     def step(self) -> None:
         """Poll once and deliver what came."""
         polled = self._consumer.poll(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
+        self._heal_join()
         try:
             if self._assignment.fresh:
                 self._take_over()
@@ -278,6 +282,16 @@ class KafkaSink:
             sink_metrics.FENCED.inc()
             log.warning("gave a batch up: %s", error)
             self._assignment.fresh.update(self._consumer.assignment())
+
+    def _heal_join(self) -> None:
+        """Bring the client back to a join that it forgot.
+
+        kafka-python 3.0.12: when a poll's time is up between the leader's assignment and the
+        answer to it, nothing asks for that answer again, and the member idles for ever.
+        """
+        coordinator = self._consumer._coordinator
+        if coordinator.rejoining and not coordinator.need_rejoin():
+            coordinator.request_rejoin()
 
     def _take_over(self) -> None:
         """Redo what was noted for the new partitions, and set them to their committed place."""
