@@ -4,6 +4,7 @@ BillingError
 ├─ InvoiceStateError           invoice_state          409  the document moved meanwhile
 ├─ StaleApprovalError          stale_approval         409  the draft is no longer what was reviewed
 ├─ StalePreviewError           stale_preview          409  the previewed figures no longer hold
+├─ RatingRefusedError          rating_refused         422  the rating document is not valid
 ├─ CollectorUnavailableError   collector_unavailable  503  the outcome of a call is unknown
 ├─ CollectorBusyError          collector_busy         503  told to wait; nothing happened
 ├─ CollectorRefusedError       collector_refused      502  the collector will not do it as asked
@@ -11,7 +12,10 @@ BillingError
 └─ SignatureInvalidError       webhook_signature      400  a webhook the collector did not sign
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
+
+from portal.core.checked_input import Problem
 
 
 class BillingError(Exception):
@@ -36,6 +40,18 @@ class StalePreviewError(BillingError):
     code = "stale_preview"
     status = 409
     public = "The figures changed since the preview; nothing was changed. Here are the new ones."
+
+
+class RatingRefusedError(BillingError):
+    """:ivar problems: every problem at once, each with the path of its field."""
+
+    code = "rating_refused"
+    status = 422
+    public = "These terms cannot be rated; each wrong field is listed."
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(f"{p.path or 'document'} {p.message}" for p in problems[:5]))
+        self.problems = tuple(problems)
 
 
 class CollectorUnavailableError(BillingError):

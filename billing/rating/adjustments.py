@@ -6,13 +6,14 @@ what is left of the lines it applies to, then split over them by largest remaind
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from fractions import Fraction
 
 from billing.rating.document import Request
 from billing.rating.lines import Line
 from billing.rating.proration import fraction
 from portal.core.money import divide, round_half_up, split, to_minor
-from portal.core.plan_terms import Discount, Price
+from portal.core.plan_terms import COMMITMENT_KEY, Commitment, Discount, Price
 
 
 def _applies(line: Line, applies_to: tuple[str, ...] | None) -> bool:
@@ -78,13 +79,26 @@ def apply_discounts(request: Request, lines: list[Line]) -> None:
         _spread(lines, chosen, amount, lambda line: line.after_discount, "discount_minor")
 
 
+def _adjustment(
+    request: Request, key: str, price_key: str | None, words: str, amount_minor: int
+) -> Line:
+    return Line(
+        line_key=key,
+        price_key=price_key,
+        description=words,
+        start=request.start,
+        end=request.end,
+        quantity=None,
+        unit_amount=None,
+        amount_minor=amount_minor,
+        segment=len(request.segments) - 1,
+        adjustment=True,
+    )
+
+
 def _bound_line(request: Request, price: Price, name: str, amount: int) -> Line:
     words = f"{price.description or price.key}: {name}"
-    last = len(request.segments) - 1
-    return Line(
-        f"{price.key}:{name}", price.key, words, request.start, request.end, None, None,
-        amount, last, adjustment=True,
-    )  # fmt: skip
+    return _adjustment(request, f"{price.key}:{name}", price.key, words, amount)
 
 
 def price_bounds(request: Request, lines: Sequence[Line], *, minimums: bool) -> Iterator[Line]:
@@ -102,37 +116,44 @@ def price_bounds(request: Request, lines: Sequence[Line], *, minimums: bool) -> 
                 yield _bound_line(request, price, "minimum", missing)
 
 
-def committed_minor(request: Request) -> int:
-    """Sum each segment's commitment over its own stretch, rounded once."""
-    total = Fraction(0)
-    trial = request.trial_ends_at
-    previous = None
+def committed_minor(request: Request) -> int | None:
+    """Sum each segment's commitment over its own stretch, rounded once; None without any.
+
+    A trial puts the start off, and a stretch that is over by then commits to nothing. One that is
+    not prorated and goes on unchanged in the adjoining segment counts once.
+    """
+    total: Fraction | None = None
+    previous: tuple[Commitment, datetime] | None = None
     for segment in request.segments:
-        commitment = segment.terms.minimum_commitment
+        commitment, trial = segment.terms.minimum_commitment, request.trial_ends_at
         start = max(segment.start, trial) if trial else segment.start
-        goes_on = previous == (commitment, segment.start)
-        previous = (commitment, segment.end) if start < segment.end else None
-        if commitment is None or (goes_on and commitment.proration == "none"):
+        if commitment is None or start >= segment.end:
+            previous = None
             continue
-        total += Fraction(commitment.amount) * fraction(
+        goes_on = previous == (commitment, segment.start)
+        previous = (commitment, segment.end)
+        if goes_on and commitment.proration == "none":
+            continue
+        total = (total or Fraction(0)) + Fraction(commitment.amount) * fraction(
             start,
             segment.end,
             period=(request.start, request.end),
             proration=commitment.proration,
             time_zone=request.time_zone,
         )
-    return to_minor(total, request.currency)
+    return None if total is None else to_minor(total, request.currency)
 
 
 def commitment_line(request: Request, lines: Sequence[Line]) -> Line | None:
     """Return the true-up to the commitment over everything that is left, or None."""
-    missing = committed_minor(request) - sum(line.after_discount for line in lines)
+    committed = committed_minor(request)
+    if committed is None:
+        return None
+    missing = committed - sum(line.after_discount for line in lines)
     if missing <= 0:
         return None
-    return Line(
-        "commitment", None, "Minimum commitment: true-up", request.start, request.end, None, None,
-        missing, len(request.segments) - 1, adjustment=True,
-    )  # fmt: skip
+    words = "Minimum commitment: true-up"
+    return _adjustment(request, COMMITMENT_KEY, None, words, missing)
 
 
 def apply_credits(request: Request, lines: list[Line]) -> list[int]:

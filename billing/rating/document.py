@@ -3,16 +3,16 @@
 Strict: every problem at once, each with the path of its field. Never raises.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
-from portal.core.checked_input import Fields, Problem, Refusal, exact_decimal
+from portal.core.checked_input import EPOCH, Fields, Problem, Refusal, exact_decimal, path_of
 from portal.core.money import EXPONENTS
-from portal.core.plan_terms import METER, Terms, check_applies_to, read_terms
+from portal.core.plan_terms import METER, Price, Terms, check_applies_to, read_terms
 
 _DOCUMENT: Final = frozenset(
     {"currency", "period", "time_zone", "trial_ends_at", "trial_usage_free", "terms", "usage",
@@ -20,7 +20,6 @@ _DOCUMENT: Final = frozenset(
 )  # fmt: skip
 _SEGMENT: Final = frozenset({"from", "to", "terms", "usage", "carry_over"})
 _USAGE: Final = frozenset({"quantity", "events", "cumulative"})
-MAX_EVENTS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,12 @@ class Usage:
 
     @property
     def total(self) -> Fraction:
+        """The raw quantity; of events, their sum."""
         return self.quantity if self.events is None else sum(self.events, Fraction(0))
+
+    @property
+    def is_used(self) -> bool:
+        return bool(self.events) or bool(self.quantity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,12 @@ class Request:
     trial_ends_at: datetime | None = None
     trial_usage_free: bool = False
 
+    @property
+    def pieces(self) -> int:
+        """How many pieces the period is billed in; 0 when it is billed as a whole."""
+        usages = (usage for segment in self.segments for usage in segment.usage.values())
+        return max((len(usage.cumulative or ()) for usage in usages), default=0)
+
 
 def _numbers(source: Fields, name: str) -> tuple[Fraction, ...]:
     values = []
@@ -73,7 +83,7 @@ def _numbers(source: Fields, name: str) -> tuple[Fraction, ...]:
 def _usage(source: Fields, *, pieces: bool) -> dict[str, Usage]:
     if not source.has("usage"):
         return {}
-    path = f"{source.path}.usage" if source.path else "usage"
+    path = path_of(source.path, "usage")
     held = source.values["usage"]
     if not isinstance(held, dict):
         source.refuse("usage", "not_an_object", "must be an object")
@@ -84,80 +94,113 @@ def _usage(source: Fields, *, pieces: bool) -> dict[str, Usage]:
         if not isinstance(meter, str) or not METER.fullmatch(meter):
             source.problems.append(Problem(at, "not_a_text", "must be the name of a meter"))
             continue
-        row = Fields.read(value, at, source.problems, _USAGE)
-        if sum(row.has(name) for name in _USAGE) != 1:
-            row.refuse("", "usage_kind", "needs one of quantity, events, cumulative")
-        elif row.has("events"):
-            found[meter] = Usage(events=_numbers(row, "events"))
-        elif row.has("cumulative"):
-            if not pieces:
-                row.refuse("cumulative", "usage_kind", "does not go with segments")
-            totals = _numbers(row, "cumulative")
-            found[meter] = Usage(totals[-1] if totals else Fraction(0), cumulative=totals)
-        else:
-            found[meter] = Usage(Fraction(row.signed("quantity")))
+        found[meter] = _meter_usage(Fields.read(value, at, source.problems, _USAGE), pieces=pieces)
     return found
 
 
-def _segments(source: Fields, start: datetime, end: datetime, currency: str) -> list[Stretch]:
+def _meter_usage(row: Fields, *, pieces: bool) -> Usage:
+    if sum(row.has(name) for name in _USAGE) != 1:
+        row.refuse("", "usage_kind", "needs exactly one of quantity, events, cumulative")
+        return Usage()
+    if row.has("events"):
+        return Usage(events=_numbers(row, "events"))
+    if row.has("quantity"):
+        return Usage(Fraction(row.signed("quantity")))
+    if not pieces:
+        row.refuse("cumulative", "usage_kind", "does not go with segments")
+    totals = _numbers(row, "cumulative")
+    return Usage(totals[-1] if totals else Fraction(0), cumulative=totals)
+
+
+def _segments(source: Fields, period: tuple[datetime, datetime] | None) -> list[Stretch]:
+    """Read the segments; `period` is None where it could not be read itself."""
     found: list[Stretch] = []
+    currency = str(source.values.get("currency") or "")
     for path, value in source.items("segments"):
         row = Fields.read(value, path, source.problems, _SEGMENT)
-        stretch = Stretch(
-            row.time("from"),
-            row.time("to"),
-            read_terms(row.values.get("terms", {}), f"{path}.terms", source.problems, currency),
-            _usage(row, pieces=False),
-            row.flag("carry_over", default=True),
+        before = len(source.problems)
+        start, end = row.time("from"), row.time("to")
+        if period is not None and len(source.problems) == before:
+            _check_times(row, (start, end), period, found)
+        if not row.has("terms"):
+            row.refuse("terms", "required", "is required")
+        terms = read_terms(
+            row.values["terms"] if row.has("terms") else {},
+            f"{path}.terms",
+            source.problems,
+            currency,
         )
-        if stretch.end < stretch.start:
-            row.refuse("to", "ends_before_start", "must not be before from")
-        if stretch.start < start or stretch.end > end:
-            row.refuse("", "outside_period", "must lie inside the period")
-        if found and stretch.start < found[-1].end:
-            row.refuse("from", "segment_overlap", "must not begin before the last one ends")
-        found.append(stretch)
+        usage, carry_over = _usage(row, pieces=False), row.flag("carry_over", default=True)
+        found.append(Stretch(start, end, terms, usage, carry_over))
     return found
+
+
+def _check_times(
+    row: Fields,
+    stretch: tuple[datetime, datetime],
+    period: tuple[datetime, datetime],
+    earlier: list[Stretch],
+) -> None:
+    start, end = stretch
+    if end < start or (end == start and period[0] < period[1]):
+        row.refuse("to", "ends_before_start", "must be after from")
+    if start < period[0]:
+        row.refuse("from", "outside_period", "must not be before the period's start")
+    if end > period[1]:
+        row.refuse("to", "outside_period", "must not be after the period's end")
+    if earlier and (start < earlier[-1].end or end == start):
+        row.refuse("from", "segment_overlap", "must not begin before the last one ends")
 
 
 _EVENTS_ONLY: Final = frozenset({"percentage"})
-_EITHER: Final = frozenset({"dynamic", "graduated_percentage", "flat"})
+_EITHER: Final = frozenset({"dynamic", "graduated_percentage"})
 
 
-def _check_kinds(path: str, terms: Terms, usage: Mapping[str, Usage], out: list[Problem]) -> None:
-    at = f"{path}." if path else ""
-    for price in terms.prices:
-        held = usage.get(price.meter) if price.meter else None
-        if held is None or price.model in _EITHER:
-            continue
-        if (held.events is not None) != (price.model in _EVENTS_ONLY):
-            wanted = "events" if price.model in _EVENTS_ONLY else "a quantity"
-            message = f"price {price.key} ({price.model}) takes {wanted}"
-            out.append(Problem(f"{at}usage.{price.meter}", "usage_kind", message))
+def _fits(price: Price, usage: Usage) -> bool:
+    """Say whether a price can read this kind of usage."""
+    return price.model in _EITHER or (usage.events is not None) == (price.model in _EVENTS_ONLY)
 
 
-def _check_meters(segments: list[Stretch], out: list[Problem]) -> None:
-    """A meter gives quantities or events in a document, not both."""
-    kinds: dict[str, bool] = {}
-    for index, stretch in enumerate(segments):
+def _check_kinds(paths: Sequence[str], segments: list[Stretch], out: list[Problem]) -> None:
+    """Hold each meter's usage to what its prices read, in every segment: usage carries over."""
+    readers: dict[str, list[Price]] = {}
+    for stretch in segments:
+        for price in stretch.terms.prices:
+            if price.meter:
+                readers.setdefault(price.meter, []).append(price)
+    first_kind: dict[str, bool] = {}
+    for path, stretch in zip(paths, segments, strict=True):
         for meter, usage in stretch.usage.items():
             is_events = usage.events is not None
-            if kinds.setdefault(meter, is_events) != is_events:
-                path = f"segments[{index}].usage.{meter}"
-                out.append(Problem(path, "usage_kind", "mixes quantities and events"))
+            name = (
+                "events" if is_events else "quantity" if usage.cumulative is None else "cumulative"
+            )
+            at = f"{path_of(path, 'usage')}.{meter}.{name}"
+            if first_kind.setdefault(meter, is_events) != is_events:
+                out.append(Problem(at, "usage_kind", "must not mix quantities and events"))
+            wrong = next((p for p in readers.get(meter, ()) if not _fits(p, usage)), None)
+            if wrong is not None:
+                wanted = "events" if wrong.model in _EVENTS_ONLY else "a quantity"
+                why = f"price {wrong.key} of model {wrong.model} takes {wanted}"
+                out.append(Problem(at, "usage_kind", why))
 
 
 def _check_pieces(usage: Mapping[str, Usage], out: list[Problem]) -> None:
-    lengths = {len(u.cumulative) if u.cumulative is not None else -1 for u in usage.values()}
-    if len(lengths) > 1 and lengths != {-1}:
-        out.append(Problem("usage", "pieces_length", "every meter needs as many cumulative"))
-    if 0 in lengths:
-        out.append(Problem("usage", "pieces_length", "cumulative needs at least one total"))
+    """Hold `cumulative` to the same number of pieces on every meter, at least one."""
+    counts = {meter: len(u.cumulative) for meter, u in usage.items() if u.cumulative is not None}
+    if not counts:
+        return
+    count = max(counts.values())
+    for meter in usage:
+        if counts.get(meter, -1) != count or not count:
+            at = f"usage.{meter}" + (".cumulative" if meter in counts else "")
+            why = "must be cumulative and equally long on every meter, with at least one total"
+            out.append(Problem(at, "pieces_length", why))
 
 
 def _zone(source: Fields) -> str:
     name = source.values.get("time_zone")
-    if name is None:
+    if name is None or name == "UTC":
         return "UTC"
     try:
         if isinstance(name, str):
@@ -169,48 +212,56 @@ def _zone(source: Fields) -> str:
     return "UTC"
 
 
-def _period(source: Fields) -> tuple[datetime, datetime]:
+def _period(source: Fields) -> tuple[datetime, datetime] | None:
+    """Read the period, or None where it is wrong."""
     if not source.has("period"):
         source.refuse("period", "required", "is required")
-    row = Fields.read(
-        source.values.get("period") or {}, "period", source.problems, {"start", "end"}
-    )
+        return None
+    before = len(source.problems)
+    row = Fields.read(source.values["period"], "period", source.problems, ("start", "end"))
+    if not row.values and len(source.problems) > before:
+        return None
     start, end = row.time("start"), row.time("end")
-    if end < start:
+    if len(source.problems) == before and end < start:
         row.refuse("end", "ends_before_start", "must not be before the start")
-    return start, end
+    return (start, end) if len(source.problems) == before else None
 
 
-def parse_request(document: Any) -> Request | tuple[Problem, ...]:
-    """Check a document as a whole; return the request, or every problem at once.
+def _whole_period(source: Fields, period: tuple[datetime, datetime], currency: str) -> Stretch:
+    """Read `terms` and `usage` as one segment over the whole period."""
+    if not source.has("terms"):
+        source.refuse("terms", "required", "is required")
+    held = source.values["terms"] if source.has("terms") else {}
+    terms = read_terms(held, "terms", source.problems, currency)
+    usage = _usage(source, pieces=True)
+    _check_pieces(usage, source.problems)
+    return Stretch(*period, terms, usage)
+
+
+def parse_request(document: object) -> Request | tuple[Problem, ...]:
+    """Check a document as a whole; return the request, or every problem at once. Never raises.
 
     >>> parse_request([])[0].code
     'not_an_object'
     """
     problems: list[Problem] = []
     source = Fields.read(document, "", problems, _DOCUMENT)
+    if not isinstance(document, dict):
+        return tuple(problems)
     currency = source.choice("currency", EXPONENTS)
-    start, end = _period(source)
-    segments = _segments(source, start, end, currency)
-    if segments and (source.has("terms") or source.has("usage")):
-        source.refuse("segments", "terms_twice", "replaces terms and usage")
-    if not segments:
-        if not source.has("terms"):
-            source.refuse("terms", "required", "is required")
-        terms = read_terms(source.values.get("terms") or {}, "terms", problems, currency)
-        usage = _usage(source, pieces=True)
-        _check_pieces(usage, problems)
-        segments = [Stretch(start, end, terms, usage)]
-        paths = [""]
-    else:
+    period = _period(source)
+    start, end = period or (EPOCH, EPOCH)
+    segments = _segments(source, period)
+    if segments:
+        for name in ("terms", "usage"):
+            if source.values.get(name):
+                source.refuse(name, "terms_twice", "does not go with segments")
         paths = [f"segments[{index}]" for index in range(len(segments))]
-    for path, stretch in zip(paths, segments, strict=True):
-        _check_kinds(path, stretch.terms, stretch.usage, problems)
-    check_applies_to(
-        [(f"{p}.terms" if p else "terms", s.terms) for p, s in zip(paths, segments, strict=True)],
-        problems,
-    )
-    _check_meters(segments, problems)
+    else:
+        segments, paths = [_whole_period(source, (start, end), currency)], [""]
+    _check_kinds(paths, segments, problems)
+    pairs = zip(paths, segments, strict=True)
+    check_applies_to([(path_of(path, "terms"), s.terms) for path, s in pairs], problems)
     request = Request(
         currency,
         start,

@@ -7,10 +7,11 @@ from decimal import Decimal
 from fractions import Fraction
 
 from billing.rating.document import Request, Stretch, Usage
-from billing.rating.models import rate_events, rate_quantity
+from billing.rating.flat import flat_charge
+from billing.rating.price_models import usage_amount
 from billing.rating.proration import fraction
 from portal.core.money import to_minor
-from portal.core.plan_terms import FLAT, PERCENTAGE, Price, price_normal_form, time_text
+from portal.core.plan_terms import FLAT, PACKAGE, PER_UNIT, STAIRSTEP, Price, time_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,7 @@ def without_free_usage(request: Request) -> Request:
 def _goes_on(price: Price, before: Stretch, after: Stretch) -> bool:
     if before.end != after.start or (price.model != FLAT and not after.carry_over):
         return False
-    normal = price_normal_form(price)
-    return any(p.key == price.key and price_normal_form(p) == normal for p in before.terms.prices)
+    return price in before.terms.prices  # by value: see `plan_terms.Price`
 
 
 def price_runs(segments: Sequence[Stretch]) -> list[Run]:
@@ -95,86 +95,105 @@ def line_key(run: Run, start: datetime, suffix: str = "") -> str:
 
 
 def flat_lines(request: Request, run: Run) -> Iterator[Line]:
-    """Charge a flat price from its start to the period's end, and credit what was not used."""
-    price, amount = run.price, Fraction(run.price.amount or 0)
+    """Charge a flat price over its stretch, and credit what was not used, each rounded."""
+    price = run.price
     begins, ends = request.segments[run.first].start, request.segments[run.last].end
-    start = max(begins, request.trial_ends_at) if request.trial_ends_at else begins
-    period = (request.start, request.end)
-    in_advance = price.timing == "in_advance"
 
-    def share(since: datetime, until: datetime) -> int:
-        part = fraction(
+    def share(since: datetime, until: datetime) -> Fraction:
+        period = (request.start, request.end)
+        return fraction(
             since, until, period=period, proration=price.proration, time_zone=request.time_zone
         )
-        return to_minor(amount * part, request.currency)
 
-    over = start >= ends  # the trial outlasts the stretch: nothing is due
-    charged_to = request.end if in_advance else ends
-    charge = 0 if over else share(start, charged_to)
-    if not in_advance and price.proration == "none" and ends != request.end:
-        charge = 0
+    charge = flat_charge(
+        price,
+        stretch=(begins, ends),
+        period_end=request.end,
+        trial_ends_at=request.trial_ends_at,
+        share=share,
+    )
     words = price.description or price.key
-    shown_to = ends if over else charged_to
-    shown_from = begins if over else start
-    yield Line(line_key(run, begins), price.key, words, shown_from, shown_to,
-               Fraction(1), price.amount, charge, run.first)  # fmt: skip
-    if in_advance and not over and ends < request.end and price.proration != "none":
-        yield Line(
-            line_key(run, begins, ":unused"), price.key, f"{words}: unused time", ends,
-            request.end, Fraction(1), price.amount, -share(ends, request.end), run.first,
-        )  # fmt: skip
+    line = Line(
+        line_key=line_key(run, begins),
+        price_key=price.key,
+        description=words,
+        start=charge.start,
+        end=charge.end,
+        quantity=Fraction(1),
+        unit_amount=price.amount,
+        amount_minor=to_minor(charge.amount, request.currency),
+        segment=run.first,
+    )
+    yield line
+    if charge.unused is not None:
+        yield replace(
+            line,
+            line_key=line_key(run, begins, ":unused"),
+            description=f"{words}: unused time",
+            start=ends,
+            end=request.end,
+            amount_minor=-to_minor(charge.unused, request.currency),
+        )
 
 
 def _joined(segments: Sequence[Stretch], meter: str) -> Usage:
-    events: tuple[Fraction, ...] = ()
-    quantity, is_events = Fraction(0), False
-    for segment in segments:
-        usage = segment.usage.get(meter, Usage())
-        if usage.events is not None:
-            is_events = True
-            events += usage.events
-        quantity += usage.total
-    return Usage(quantity, events if is_events else None)
+    """Append what a meter measured in several segments."""
+    held = [segment.usage[meter] for segment in segments if meter in segment.usage]
+    if any(usage.events is not None for usage in held):
+        return Usage(events=tuple(value for usage in held for value in usage.events or ()))
+    return Usage(sum((usage.quantity for usage in held), Fraction(0)))
 
 
-def _rated(price: Price, usage: Usage, currency: str) -> int:
-    if price.model == PERCENTAGE:
-        return to_minor(rate_events(price, usage.events or ()), currency)
-    return to_minor(rate_quantity(price, usage.total), currency)
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """What the usage lines of a key came to so far, in the chain that begins at a segment."""
+
+    chain: int
+    amount_minor: int
 
 
-def usage_line(request: Request, run: Run, billed: dict[str, tuple[int, int]]) -> Line:
+def usage_line(request: Request, run: Run, billed: dict[str, Billed]) -> Line:
     """Rate a stretch's own usage on top of what its chain used before.
 
-    billed   key -> (chain, minor units billed in it): tells a key's first stretch of a chain from
-             later ones, and what a `stairstep` has had so far; updated here
+    The chain begins at the last segment that does not carry over. Nothing is subtracted for a
+    key's first stretch of a chain in which nothing was used before.
+
+    billed   per key, what its chain was billed so far; updated here
     """
     price, segments = run.price, request.segments
     chain = max((i for i in range(run.first + 1) if not segments[i].carry_over), default=0)
-    before = _joined(segments[chain : run.first], price.meter)
-    own = _joined(segments[run.first : run.last + 1], price.meter)
-    total = _joined(segments[chain : run.last + 1], price.meter)
-    held = billed.get(price.key)
-    first_of_chain = held is None or held[0] != chain
-    so_far = 0 if held is None or first_of_chain else held[1]
-    amount = _rated(price, total, request.currency)
-    nothing_before = before.total == 0 and not before.events
-    if price.model == "stairstep":
+    earlier = billed.get(price.key)
+    if earlier is not None and earlier.chain != chain:
+        earlier = None
+    so_far = earlier.amount_minor if earlier else 0
+
+    def rated(first: int, end: int) -> int:
+        usage = _joined(segments[first:end], price.meter)
+        return to_minor(usage_amount(price, usage), request.currency)
+
+    amount = rated(chain, run.last + 1)
+    if price.model == STAIRSTEP:
         amount = max(0, amount - so_far)
-    elif not (first_of_chain and nothing_before):
-        amount -= _rated(price, before, request.currency)
-    billed[price.key] = (chain, so_far + amount)
-    unit = {"per_unit": price.unit_amount, "package": price.package_amount}.get(price.model)
+    elif earlier or _joined(segments[chain : run.first], price.meter).is_used:
+        amount -= rated(chain, run.first)
+    billed[price.key] = Billed(chain, so_far + amount)
     begins = segments[run.first].start
     return Line(
-        line_key(run, begins), price.key, price.description or price.key, begins,
-        segments[run.last].end, own.total, unit, amount, run.first,
-    )  # fmt: skip
+        line_key=line_key(run, begins),
+        price_key=price.key,
+        description=price.description or price.key,
+        start=begins,
+        end=segments[run.last].end,
+        quantity=_joined(segments[run.first : run.last + 1], price.meter).total,
+        unit_amount={PER_UNIT: price.unit_amount, PACKAGE: price.package_amount}.get(price.model),
+        amount_minor=amount,
+        segment=run.first,
+    )
 
 
 def priced_lines(request: Request) -> list[Line]:
     """Return every priced line of a document, in order of the prices' stretches."""
-    billed: dict[str, tuple[int, int]] = {}
+    billed: dict[str, Billed] = {}
     lines: list[Line] = []
     for run in price_runs(request.segments):
         if run.price.model == FLAT:

@@ -1,20 +1,31 @@
 """Which part of a period a stretch is: by the second, by whole local days, or not at all."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from fractions import Fraction
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from portal.core.money import divide
 
-
-def _microseconds(start: datetime, end: datetime) -> int:
-    span = end - start
-    return (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
-def _days(start: datetime, end: datetime, zone: str) -> int:
-    place = ZoneInfo(zone)
-    return (end.astimezone(place).date() - start.astimezone(place).date()).days
+def _zone(name: str) -> tzinfo:
+    return UTC if name == "UTC" else ZoneInfo(name)  # UTC needs no zone database
+
+
+def local_days(start: datetime, end: datetime, time_zone: str) -> int:
+    """Count whole days in a zone: those that begin after the start's day and by the end's.
+
+    Days of a partition add up to the days of the whole, whatever the hour of a change: the day of
+    a change belongs to what begins on it.
+
+    >>> local_days(datetime(2026, 3, 28, 23, tzinfo=UTC), datetime(2026, 3, 29, 22, tzinfo=UTC),
+    ...            "Europe/Berlin")
+    1
+    """
+    zone = _zone(time_zone)
+    return (end.astimezone(zone).date() - start.astimezone(zone).date()).days
 
 
 def fraction(
@@ -34,6 +45,6 @@ def fraction(
     if proration == "none":
         return Fraction(1)
     if proration == "day":
-        whole = _days(*period, time_zone)
-        return divide(_days(start, end, time_zone), whole) if whole else Fraction(0)
-    return divide(_microseconds(start, end), _microseconds(*period))
+        whole = local_days(*period, time_zone)
+        return divide(local_days(start, end, time_zone), whole) if whole else Fraction(0)
+    return divide((end - start) // _MICROSECOND, (period[1] - period[0]) // _MICROSECOND)

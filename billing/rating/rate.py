@@ -1,15 +1,22 @@
-"""The one rating function: `rate(request) -> Rated`, and its JSON doors.
+"""The one rating function: `rate(request) -> Rated`, and its doors for plain JSON values.
 
 Gauge, projection, estimator, plan preview, what-if, draft and invoice all call it. Pure: the same
 request gives the same result for ever; `ENGINE_VERSION` moves when a result would.
+
+    parse_request(document) -> Request | tuple[Problem, ...]   billing.rating.document
+    rate(request) -> Rated                                     typed in, typed out
+    rate_document(document) -> dict                            raises RatingRefusedError
+    answer_document(document) -> dict                          a refusal is an answer too
+    explain(price, usage) -> list[Part]                        billing.rating.price_models
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Final
 
+from billing.errors import RatingRefusedError
 from billing.rating.adjustments import (
     apply_credits,
     apply_discounts,
@@ -17,9 +24,9 @@ from billing.rating.adjustments import (
     price_bounds,
     tax_minor,
 )
-from billing.rating.document import Request, Stretch, Usage, parse_request
+from billing.rating.document import Request, Usage, parse_request
 from billing.rating.lines import Line, priced_lines, without_free_usage
-from portal.core.checked_input import Problem
+from portal.core.checked_input import MAX_PLACES, Problem
 from portal.core.plan_terms import time_text
 
 ENGINE_VERSION: Final = "1"
@@ -56,9 +63,16 @@ def _rate_once(request: Request, *, minimums: bool) -> Rated:
     credit = sum(line.credit_minor for line in lines)
     total = subtotal - discount + adjustment - credit + tax
     return Rated(
-        request.currency, tuple(lines), subtotal, discount, adjustment, credit, tax, total,
-        tuple(balances),
-    )  # fmt: skip
+        currency=request.currency,
+        lines=tuple(lines),
+        subtotal_minor=subtotal,
+        discount_minor=discount,
+        adjustment_minor=adjustment,
+        credit_minor=credit,
+        tax_minor=tax,
+        total_minor=total,
+        credit_balances_minor=tuple(balances),
+    )
 
 
 def _up_to_piece(request: Request, index: int) -> Request:
@@ -73,29 +87,31 @@ def rate(request: Request) -> Rated:
     With cumulative usage, each piece is the difference of the totals rated cumulatively; minimums
     and the commitment count in the last one alone.
     """
-    request = without_free_usage(request)
-    count = max((len(u.cumulative or ()) for s in request.segments for u in s.usage.values()),
-                default=0)  # fmt: skip
+    count = request.pieces
     if not count:
-        return _rate_once(request, minimums=True)
-    rated = [_rate_once(_up_to_piece(request, i), minimums=i == count - 1) for i in range(count)]
+        return _rate_once(without_free_usage(request), minimums=True)
+    rated = [
+        _rate_once(without_free_usage(_up_to_piece(request, index)), minimums=index == count - 1)
+        for index in range(count)
+    ]
     totals = [0, *(r.total_minor for r in rated)]
     pieces = tuple(after - before for before, after in itertools.pairwise(totals))
     return replace(rated[-1], pieces_minor=pieces)
 
 
 def decimal_text(value: Fraction) -> str:
-    """Write a fraction whose denominator divides a power of ten as a plain decimal.
+    """Write a sum of decimals of up to 12 places plainly, without trailing zeros.
 
-    >>> decimal_text(Fraction(5, 4)), decimal_text(Fraction(-3))
-    ('1.25', '-3')
+    >>> decimal_text(Fraction(5, 4)), decimal_text(Fraction(-3)), decimal_text(Fraction(-1, 20))
+    ('1.25', '-3', '-0.05')
     """
-    places = 0
-    while value.denominator != 1 and (value * 10**places).denominator != 1:
-        places += 1
-    digits = str(abs(value.numerator * 10**places // value.denominator)).rjust(places + 1, "0")
+    if value.denominator == 1:
+        return str(value.numerator)
+    whole, rest = divmod(
+        abs(value.numerator) * 10**MAX_PLACES // value.denominator, 10**MAX_PLACES
+    )
     sign = "-" if value < 0 else ""
-    return f"{sign}{digits[:-places]}.{digits[-places:]}" if places else f"{sign}{digits}"
+    return f"{sign}{whole}.{rest:0{MAX_PLACES}d}".rstrip("0")
 
 
 def _line_json(line: Line) -> dict[str, Any]:
@@ -130,19 +146,24 @@ def result_to_json(rated: Rated) -> dict[str, Any]:
 
 
 def problems_to_json(problems: Sequence[Problem]) -> dict[str, Any]:
+    """Write why a document was refused."""
     return {"errors": [problem._asdict() for problem in problems]}
 
 
-def rate_document(document: Any) -> dict[str, Any]:
-    """Rate one document of plain JSON values; a refused one gives `{"errors": [...]}`."""
+def answer_document(document: object) -> dict[str, Any]:
+    """Rate one document of plain JSON values; a refused one answers `{"errors": [...]}`."""
     request = parse_request(document)
     if isinstance(request, Request):
         return result_to_json(rate(request))
     return problems_to_json(request)
 
 
-def quantity_request(base: Request, usage: Mapping[str, Fraction]) -> Request:
-    """Return a one-segment request with other quantities, for worked examples."""
-    segment = base.segments[0]
-    held = {meter: Usage(units) for meter, units in usage.items()}
-    return replace(base, segments=(Stretch(segment.start, segment.end, segment.terms, held),))
+def rate_document(document: object) -> dict[str, Any]:
+    """Rate one document of plain JSON values.
+
+    :raises RatingRefusedError: when it is not valid, with every problem at once.
+    """
+    request = parse_request(document)
+    if not isinstance(request, Request):
+        raise RatingRefusedError(request)
+    return result_to_json(rate(request))

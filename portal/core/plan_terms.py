@@ -7,7 +7,7 @@ prices compare equal exactly when one goes on as the other: by value, `minimum`,
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -230,6 +230,8 @@ def _price(value: object, path: str, problems: list[Problem], currency: str) -> 
         description=source.text("description", pattern=_WORDS, required=False),
         **_model_fields(source, model),
     )
+    if price.free_events is not None and price.free_events != int(price.free_events):
+        source.refuse("free_events", "not_an_integer", "must be a whole number")
     _check_bounds(source, "minimum", price.minimum, price.maximum)
     _check_bounds(source, "min_per_event", price.min_per_event, price.max_per_event)
     return price
@@ -380,32 +382,21 @@ def terms_to_json(terms: Terms) -> dict[str, Any]:
     return row
 
 
-def price_normal_form(price: Price) -> dict[str, Any]:
-    """Write what makes a price this price: equal prices have equal normal forms."""
-    row: dict[str, Any] = _plain(price, by_value=True)
-    for name in ("minimum", "maximum", "description"):
-        row.pop(name, None)
-    return row
-
-
-def _plain(value: Any, *, by_value: bool = False) -> Any:
+def _plain(value: Any) -> Any:
+    """Write a value, leaving out what is absent or the default."""
     if isinstance(value, Decimal):
-        text = format(value, "f")
-        return text.rstrip("0").rstrip(".") if by_value and "." in text else text
+        return format(value, "f")
     if isinstance(value, datetime):
         return time_text(value)
     if isinstance(value, tuple):
-        return [_plain(item, by_value=by_value) for item in value]
+        return [_plain(item) for item in value]
     if not hasattr(value, "__dataclass_fields__"):
         return value
     row = {}
     for entry in fields(value):
         inner = getattr(value, entry.name)
-        stated = by_value or inner != entry.default or entry.name == "applies_to"
-        if inner is not None and inner not in ("", ()) and stated:
-            row["round" if entry.name == "rounding" else entry.name] = _plain(
-                inner, by_value=by_value
-            )
+        if inner is not None and inner != entry.default:  # an empty `applies_to` says: nothing
+            row["round" if entry.name == "rounding" else entry.name] = _plain(inner)
     return row
 
 
@@ -416,8 +407,3 @@ def time_text(instant: datetime) -> str:
     '2026-01-16T00:00:00Z'
     """
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def all_keys(terms: Collection[Terms]) -> frozenset[str]:
-    """Return the keys of every price in these terms."""
-    return frozenset(price.key for entry in terms for price in entry.prices)

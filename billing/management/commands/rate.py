@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from django.core.management.base import BaseCommand
 from ruamel.yaml import YAML
@@ -14,7 +14,7 @@ from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import ScalarNode
 
-from billing.rating.rate import rate_document
+from billing.rating.rate import answer_document
 
 
 class ExactConstructor(SafeConstructor):
@@ -41,32 +41,59 @@ def refused(message: str) -> dict[str, Any]:
     return {"errors": [{"path": "", "code": "not_readable", "message": message}]}
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = f"field {twice!r} is given twice in one object"
+        raise ValueError(msg)
+    return found
+
+
 def read_json(text: str) -> Any:
-    """Read JSON with exact numbers.
+    """Read JSON with exact numbers; a field given twice is an error.
 
-    :raises ValueError: when it is not JSON.
+    :raises ValueError: when it is not such JSON.
     """
-    return json.loads(text, parse_float=Decimal)
+    return json.loads(text, parse_float=Decimal, object_pairs_hook=_object)
 
 
-def rate_text(text: str, *, yaml: bool) -> dict[str, Any]:
-    """Rate one document from its text; YAML is read where allowed and JSON does not fit."""
-    try:
-        return rate_document(read_json(text))
-    except (ValueError, RecursionError) as error:
-        if not yaml:
-            return refused(f"is not JSON: {error}")
+def read_yaml(text: str) -> Any:
+    """Read one YAML document with exact numbers, times as they are written, and no tags.
+
+    :raises ValueError: when it is not such YAML.
+    """
     loader = YAML(typ="safe", pure=True)
     loader.Constructor = ExactConstructor
     try:
-        return rate_document(loader.load(text))
-    except (YAMLError, ValueError, RecursionError) as error:
-        return refused(f"is neither JSON nor YAML: {' '.join(str(error).split())}")
+        return loader.load(text)
+    except YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+
+
+def rate_text(text: bytes, *, yaml: bool) -> dict[str, Any]:
+    """Rate one document from its bytes; YAML is read where allowed and JSON does not fit."""
+    try:
+        source = text.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return refused("is not UTF-8")
+    try:
+        return answer_document(read_json(source))
+    except (ValueError, RecursionError) as error:
+        if not yaml:
+            return refused(f"is not JSON: {error}")
+        why = str(error)
+    try:
+        return answer_document(read_yaml(source))
+    except (ValueError, RecursionError) as error:
+        both = source.lstrip().startswith("{")
+        return refused(f"is not JSON: {why}" if both else f"is not YAML: {error}")
 
 
 class Command(BaseCommand):
     help = "Rate plan terms x usage from a JSON or YAML file and print lines and totals as JSON."
-    requires_system_checks = []  # noqa: RUF012 - declared by Django
+    requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", help="the document, or - for standard input")
@@ -74,20 +101,24 @@ class Command(BaseCommand):
 
     def handle(self, *_args: object, file: str, lines: bool, **_options: object) -> None:
         try:
-            source = sys.stdin if file == "-" else Path(file).open(encoding="utf-8")  # noqa: SIM115
+            source = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115
         except OSError as error:
             self.stderr.write(f"{file} cannot be read: {error.strerror}.")
             sys.exit(2)
         with source:
-            if lines:
-                results: Iterator[dict[str, Any]] = (
-                    rate_text(line, yaml=False) for line in source if line.strip()
-                )
-            else:
-                results = iter([rate_text(source.read(), yaml=True)])
             any_refused = False
-            for result in results:
+            for result in rate_stream(source, lines=lines):
                 any_refused |= "errors" in result
                 self.stdout.write(json.dumps(result, separators=(",", ":")))
         if any_refused:
             sys.exit(2)
+
+
+def rate_stream(source: BinaryIO, *, lines: bool) -> Iterator[dict[str, Any]]:
+    """Rate a stream as one document, or every line that is not blank as one."""
+    if not lines:
+        yield rate_text(source.read(), yaml=True)
+        return
+    for line in source:
+        if line.strip():
+            yield rate_text(line, yaml=False)

@@ -1,12 +1,14 @@
 """Every row of the table in `docs/rating.md` is what the engine gives."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from billing.rating.rate import rate_document
+from tests.unit.billing.rating.oracle import oracle
 
 DOC = Path(__file__).parents[4] / "docs" / "rating.md"
 JANUARY = {"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z"}
@@ -36,9 +38,35 @@ def test_the_table_is_there() -> None:
                          ids=[r[0] for r in ROWS])  # fmt: skip
 def test_row(document: dict[str, Any], lines: list[int], total: int) -> None:
     result = rate_document(document)
-    assert "errors" not in result
     assert [line["amount_minor"] for line in result["lines"]] == lines
     assert result["total_minor"] == total
+
+
+@pytest.mark.parametrize("document", [r[1] for r in ROWS], ids=[r[0] for r in ROWS])
+def test_the_oracle_agrees(document: dict[str, Any]) -> None:
+    result, second = rate_document(document), oracle(document)
+    assert {x["line_key"]: x["amount_minor"] for x in result["lines"]} == {
+        key: amount for key, (_, amount, _, _) in second["lines"].items()
+    }
+    assert result["total_minor"] == second["total_minor"]
+
+
+def test_every_refusal_is_explained() -> None:
+    """Each code in the source is in the guide's table, and none besides."""
+    sources = ["portal/core/checked_input.py", "portal/core/plan_terms.py"]
+    sources += ["billing/rating/document.py", "billing/management/commands/rate.py"]
+    root = DOC.parents[1]
+    raised = {
+        word
+        for path in sources
+        for word in re.findall(
+            r"""(?:Refusal\(|Problem\([^"]*?|refuse\([^,]*,|"code":)\s*"([a-z_]{6,})",""",
+            (root / path).read_text(),
+        )
+    }
+    refusals = DOC.read_text().split("## Refusals")[1].split("## Choices")[0]
+    rows = [line.split("|")[1] for line in refusals.splitlines() if line.startswith("| `")]
+    assert raised == {word for row in rows for word in re.findall(r"`(\w+)`", row)}
 
 
 def test_pieces_add_up() -> None:
