@@ -130,6 +130,18 @@ def test_more_items_than_it_holds_are_refused_and_all_pages_are_listed(bench: Be
     assert total == sum(range(ITEMS_MAX))
 
 
+def test_lines_in_bulk_are_all_taken_or_none(bench: Bench) -> None:
+    customer = bench.customer()
+    draft = bench.draft(customer, *([1] * 5))
+    events = bench.counts()["event"]
+    with pytest.raises(stripe.InvalidRequestError, match="at most 250"):
+        bench.client.v1.invoices.add_lines(
+            draft.id, {"lines": [{"amount": 1} for _ in range(ITEMS_MAX)]}
+        )
+    assert len(bench.collector.line_list(remote_id=draft.id)) == 5
+    assert bench.counts()["event"] == events
+
+
 def test_items_without_an_invoice_wait_and_stay_out_of_ours(bench: Bench) -> None:
     customer = bench.customer()
     bench.client.v1.invoice_items.create({"customer": customer, "amount": 999, "currency": "usd"})
