@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Final, Literal, NotRequired, Union, get_args, get_origin, get_type_hints
 
 from stripe import RequestOptions
-from typing_extensions import is_typeddict
 
 from billing.payments.sandbox.forms import Form, Value, items_in_order
 from billing.payments.sandbox.problems import invalid
@@ -178,7 +177,7 @@ def _value(hint: Any, value: Value, where: str) -> Any:
         return _list(get_args(hint)[0], value, where)
     if get_origin(hint) is dict:
         return _mapping(value, where)
-    if is_typeddict(hint):
+    if hasattr(hint, "__required_keys__"):  # a TypedDict, whichever module defined it
         if isinstance(value, str):
             msg = f"Invalid object: {where}"
             raise invalid(msg, param=where)
