@@ -3,6 +3,7 @@
 python -m metering embedded   the ClickHouse-compatible endpoint over chDB
 python -m metering migrate    bring the schema up to date
 python -m metering sink       stream -> ClickHouse, from the spool or from Kafka
+python -m metering resolve    settle a dead letter: corrected, or given up
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.contracts.environment import SettingsError
-from metering.clickhouse import ClickHouse
+from metering.clickhouse import ClickHouse, LinesRefusedError
 from metering.config import (
     READER,
     WRITER,
@@ -27,6 +28,7 @@ from metering.config import (
     read_environment,
     read_sink_settings,
 )
+from metering.dead_letters import DeadLetterError, dead_letter_resolve
 from metering.embedded.engine import DirectoryBusyError, Engine
 from metering.embedded.server import User, build_app
 from metering.errors import MeteringUnavailableError
@@ -39,6 +41,8 @@ _EXPECTED: Final = (
     SchemaError,
     DirectoryBusyError,
     SinkBusyError,
+    DeadLetterError,
+    LinesRefusedError,
     MeteringUnavailableError,
 )
 """What ends a command with a sentence instead of a traceback."""
@@ -55,7 +59,26 @@ def _parser() -> argparse.ArgumentParser:
     embedded.add_argument("--data", type=Path, help="directory; default: clickhouse/ of ours")
     commands.add_parser("migrate", help="bring the schema up to date")
     commands.add_parser("sink", help="stream events into ClickHouse until stopped")
+    resolve = commands.add_parser("resolve", help="resolve a dead letter, so that periods close")
+    resolve.add_argument("stream")
+    resolve.add_argument("seq", type=int)
+    resolve.add_argument("--note", required=True, help="why, and who decided")
+    resolve.add_argument("--line", type=Path, help="file with the corrected event, one line")
     return parser
+
+
+def _resolve(arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
+    clickhouse = ClickHouse(clickhouse_url(environ))
+    try:
+        dead_letter_resolve(
+            clickhouse,
+            stream=arguments.stream,
+            seq=arguments.seq,
+            note=arguments.note,
+            line=arguments.line.read_bytes() if arguments.line else None,
+        )
+    finally:
+        clickhouse.close()
 
 
 def _migrate(environ: Mapping[str, str]) -> None:
@@ -100,6 +123,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             asyncio.run(_serve_embedded(arguments, values))
         elif arguments.command == "migrate":
             _migrate(values)
+        elif arguments.command == "resolve":
+            _resolve(arguments, values)
         else:
             run_sink(read_sink_settings(values))
     except _EXPECTED as error:

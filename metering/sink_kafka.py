@@ -10,15 +10,12 @@ while its offset is passed over, because the shipper sends again from "durable t
 that stands still. At assignment a noted range is redone first, unfiltered, from its offsets.
 """
 
-import json
 import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-import crc32c
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import (
@@ -34,22 +31,20 @@ from kafka.structs import OffsetAndMetadata
 from gateway.contracts.access_log import DURABLE_TOPIC, TOPIC
 from metering import sink_metrics
 from metering.clickhouse import ClickHouse
-from metering.core.rows import (
-    BlockDamagedError,
-    Lines,
-    Range,
-    merge,
-    ranges,
-    ranges_from_json,
-    ranges_to_json,
-    read_block,
-)
+from metering.core.rows import BlockDamagedError, Lines
 from metering.errors import MeteringUnavailableError
 from metering.proofs import read_prefixes, record_proven
 from metering.sink_delivery import Delivery
+from metering.sink_streams import (
+    Arrived,
+    Noted,
+    Streams,
+    in_order,
+    note_of,
+    read_message,
+    split_batch,
+)
 
-METADATA_BYTES_MAX: Final = 4000
-WAITING_BYTES_MAX: Final = 32 * 1024 * 1024
 POLL_MS: Final = 500
 POLL_RECORDS: Final = 200
 CALL_MS: Final = 10_000
@@ -67,137 +62,6 @@ log = logging.getLogger("tollway.sink")
 
 class FencedError(Exception):
     """The group moved on: the partition is somebody else's, or to be assigned anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """Lines with the offset of the message that brought them."""
-
-    offset: int
-    lines: Lines
-
-
-@dataclass(slots=True)
-class Streams:
-    """Which seq each stream goes on with, and what waits beyond a gap.
-
-    next_seqs   None until the prefix was read from ClickHouse
-    """
-
-    next_seqs: dict[str, int] = field(default_factory=dict)
-    waiting: dict[str, dict[int, Arrived]] = field(default_factory=dict)
-    waiting_bytes: int = 0
-
-    def accept(self, arrived: Arrived) -> list[Arrived]:
-        """Return what may be inserted now that this came: itself, and what waited for it."""
-        stream = arrived.lines.stream
-        if arrived.lines.first_seq > self.next_seqs[stream]:
-            self._wait(arrived)
-            return []
-        accepted = []
-        next_one: Arrived | None = arrived
-        while next_one is not None:
-            lines = next_one.lines.since(self.next_seqs[stream])
-            sink_metrics.COVERED.inc(len(next_one.lines.lines) - len(lines.lines))
-            if lines.lines:
-                accepted.append(Arrived(next_one.offset, lines))
-                self.next_seqs[stream] = lines.last_seq + 1
-            next_one = self._fitting(stream)
-        return accepted
-
-    def _wait(self, arrived: Arrived) -> None:
-        held = self.waiting.setdefault(arrived.lines.stream, {})
-        if arrived.lines.first_seq in held:
-            return
-        if self.waiting_bytes + arrived.lines.size > WAITING_BYTES_MAX:
-            sink_metrics.DROPPED.inc(len(arrived.lines.lines))
-            return
-        held[arrived.lines.first_seq] = arrived
-        self._count(arrived.lines.size)
-
-    def _fitting(self, stream: str) -> Arrived | None:
-        held = self.waiting.get(stream, {})
-        first = min(held, default=None)
-        if first is None or first > self.next_seqs[stream]:
-            return None
-        arrived = held.pop(first)
-        self._count(-arrived.lines.size)
-        return arrived
-
-    def _count(self, size: int) -> None:
-        self.waiting_bytes += size
-        sink_metrics.WAITING.set(self.waiting_bytes)
-
-
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """What a commit's metadata says is about to be inserted: ranges, from messages at offsets."""
-
-    first_offset: int
-    last_offset: int
-    ranges: tuple[Range, ...]
-
-    def encode(self) -> str:
-        value = [self.first_offset, self.last_offset, ranges_to_json(self.ranges)]
-        return json.dumps(value, separators=(",", ":"))
-
-    @classmethod
-    def decode(cls, text: str) -> "Noted":
-        first, last, noted = json.loads(text)
-        return cls(first, last, ranges_from_json(noted))
-
-
-def read_message(message: Any) -> Lines:
-    """Check a message against its headers and cut it into lines.
-
-    :raises BlockDamagedError: when it is not the whole block it says it is.
-    """
-    headers = dict(message.headers)
-    try:
-        numbers = {
-            name: int(headers[name]) for name in ("first_seq", "last_seq", "count", "crc32c")
-        }
-        stream = message.key.decode()
-    except (KeyError, ValueError, AttributeError) as error:
-        msg = f"headers are missing or no numbers: {error}"
-        raise BlockDamagedError(msg) from error
-    if crc32c.crc32c(message.value) != numbers["crc32c"]:
-        raise BlockDamagedError("checksum does not fit")
-    lines = read_block(
-        stream=stream,
-        first_seq=numbers["first_seq"],
-        count=numbers["count"],
-        payload=message.value,
-    )
-    if lines.last_seq != numbers["last_seq"]:
-        raise BlockDamagedError("last_seq and count do not fit")
-    return lines
-
-
-def split_batch(accepted: Sequence[Arrived]) -> list[list[Arrived]]:
-    """Cut a batch so that the note of each part fits into an offset's metadata."""
-    parts: list[list[Arrived]] = []
-    for arrived in accepted:
-        tried = [*parts[-1], arrived] if parts else [arrived]
-        if parts and len(_note(tried).encode().encode()) <= METADATA_BYTES_MAX:
-            parts[-1].append(arrived)
-        else:
-            parts.append([arrived])
-    return parts
-
-
-def _in_order(accepted: Iterable[Arrived]) -> list[Lines]:
-    """Put each stream's lines behind each other, so that its ranges join up."""
-    whole = merge(
-        arrived.lines
-        for arrived in sorted(accepted, key=lambda a: (a.lines.stream, a.lines.first_seq))
-    )
-    return [part for part in whole if isinstance(part, Lines)]
-
-
-def _note(accepted: Sequence[Arrived]) -> Noted:
-    offsets = [arrived.offset for arrived in accepted]
-    return Noted(min(offsets), max(offsets), ranges(_in_order(accepted)))
 
 
 class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -295,9 +159,9 @@ class KafkaSink:
 
     def _take_over(self) -> None:
         """Redo what was noted for the new partitions, and set them to their committed place."""
-        self._streams = Streams()  # another member may have moved any stream on
-        sink_metrics.WAITING.set(0)
-        for partition in sorted(self._consumer.assignment()):
+        assignment = sorted(self._consumer.assignment())
+        self._streams.forget(keep=assignment)
+        for partition in assignment:
             committed = self._consumer.committed(partition, metadata=True, timeout_ms=CALL_MS)
             if committed is None:
                 self._consumer.seek_to_beginning(partition)
@@ -354,9 +218,9 @@ class KafkaSink:
         self._know({one.lines.stream for one in arrived})
         accepted = [ready for one in arrived for ready in self._streams.accept(one)]
         for part in split_batch(accepted):
-            note = _note(part)
+            note = note_of(part)
             self._commit(partition, note.first_offset, note.encode())
-            self._delivery.deliver(_in_order(part))
+            self._delivery.deliver(in_order(part))
         self._commit(partition, messages[-1].offset + 1, "")
         self._publish({one.lines.stream for one in arrived})
 
@@ -431,7 +295,8 @@ def _readable(messages: Iterable[Any]) -> list[Arrived]:
     arrived = []
     for message in messages:
         try:
-            arrived.append(Arrived(message.offset, read_message(message)))
+            partition = TopicPartition(message.topic, message.partition)
+            arrived.append(Arrived(partition, message.offset, read_message(message)))
         except BlockDamagedError as error:
             sink_metrics.BAD_MESSAGES.inc()
             log.error("offset %d is no whole block: %s", message.offset, error)  # noqa: TRY400
