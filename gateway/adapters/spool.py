@@ -171,7 +171,8 @@ class FileSpool:
 
     async def close(self) -> None:
         await self.seal(final=True, reason="stopped")
-        await self._sync_until_done()
+        while self._syncing is not None:  # the one runner: a second could write `synced` backwards
+            await self._syncing
         (self.folder / ENDED_NAME).touch()
         os.close(self._fd)
         os.close(self._synced_fd)
