@@ -1,0 +1,89 @@
+"""What can go wrong in billing.
+
+BillingError
+├─ InvoiceStateError           invoice_state          409  the document moved meanwhile
+├─ StaleApprovalError          stale_approval         409  the draft is no longer what was reviewed
+├─ StalePreviewError           stale_preview          409  the previewed figures no longer hold
+├─ RatingRefusedError          rating_refused         422  the rating document is not valid
+├─ CollectorUnavailableError   collector_unavailable  503  the outcome of a call is unknown
+├─ CollectorBusyError          collector_busy         503  told to wait; nothing happened
+├─ CollectorRefusedError       collector_refused      502  the collector will not do it as asked
+└─ CardDeclinedError           card_declined          402  the card was declined
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from portal.core.checked_input import Problem
+
+
+class BillingError(Exception):
+    code: ClassVar[str] = "billing_error"
+    status: ClassVar[int] = 500
+    public: ClassVar[str] = "Something went wrong on our side."
+
+
+class InvoiceStateError(BillingError):
+    code = "invoice_state"
+    status = 409
+    public = "The invoice has moved on; look at it again before deciding."
+
+
+class StaleApprovalError(BillingError):
+    code = "stale_approval"
+    status = 409
+    public = "The draft changed since you opened it; review it again before approving."
+
+
+class StalePreviewError(BillingError):
+    code = "stale_preview"
+    status = 409
+    public = "The figures changed since the preview; nothing was changed. Here are the new ones."
+
+
+class RatingRefusedError(BillingError):
+    """:ivar problems: every problem at once, each with the path of its field."""
+
+    code = "rating_refused"
+    status = 422
+    public = "These terms cannot be rated; each wrong field is listed."
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(f"{p.path or 'document'} {p.message}" for p in problems[:5]))
+        self.problems = tuple(problems)
+
+
+class CollectorUnavailableError(BillingError):
+    code = "collector_unavailable"
+    status = 503
+    public = "Payment could not be started. Nothing was charged; try again."
+
+
+class CollectorBusyError(BillingError):
+    """:ivar retry_after_s: seconds to wait before the same call is made again."""
+
+    code = "collector_busy"
+    status = 503
+    public = "Payment is busy. Nothing was charged; try again in a moment."
+
+    def __init__(self, message: str = "", *, retry_after_s: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class CollectorRefusedError(BillingError):
+    code = "collector_refused"
+    status = 502
+    public = "The payment provider refused the request; finance has been told."
+
+
+class CardDeclinedError(BillingError):
+    """:ivar decline_code: why, in the collector's words."""
+
+    code = "card_declined"
+    status = 402
+    public = "The card was declined. Use another card, or pay the invoice by its own page."
+
+    def __init__(self, message: str = "", *, decline_code: str = "") -> None:
+        super().__init__(message)
+        self.decline_code = decline_code

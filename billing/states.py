@@ -1,0 +1,60 @@
+"""The states of an invoice and the moves between them; nothing here touches a database."""
+
+from typing import Final
+
+from django.db import models
+
+
+class InvoiceState(models.TextChoices):
+    DRAFT = "draft", "Draft"
+    HELD = "held", "Held"
+    APPROVED = "approved", "Approved"
+    ISSUING = "issuing", "Issuing"
+    OPEN = "open", "Open"
+    PAID = "paid", "Paid"
+    UNCOLLECTIBLE = "uncollectible", "Uncollectible"
+    VOID = "void", "Void"
+
+
+TRANSITIONS: Final[dict[InvoiceState, frozenset[InvoiceState]]] = {
+    InvoiceState.DRAFT: frozenset({InvoiceState.HELD, InvoiceState.APPROVED, InvoiceState.VOID}),
+    InvoiceState.HELD: frozenset({InvoiceState.DRAFT, InvoiceState.VOID}),
+    InvoiceState.APPROVED: frozenset(
+        {InvoiceState.ISSUING, InvoiceState.DRAFT, InvoiceState.HELD, InvoiceState.VOID}
+    ),
+    InvoiceState.ISSUING: frozenset({InvoiceState.OPEN, InvoiceState.PAID, InvoiceState.VOID}),
+    InvoiceState.OPEN: frozenset(
+        {InvoiceState.PAID, InvoiceState.UNCOLLECTIBLE, InvoiceState.VOID}
+    ),
+    InvoiceState.UNCOLLECTIBLE: frozenset({InvoiceState.PAID, InvoiceState.VOID}),
+    InvoiceState.PAID: frozenset(),
+    InvoiceState.VOID: frozenset(),
+}
+"""Forward only: a paid invoice is corrected by a credit note, a void one by the chain's next."""
+
+UNISSUED: Final = frozenset(
+    {InvoiceState.DRAFT, InvoiceState.HELD, InvoiceState.APPROVED, InvoiceState.ISSUING}
+)
+RERATABLE: Final = frozenset({InvoiceState.DRAFT, InvoiceState.HELD})
+FINALIZED: Final = frozenset(
+    {InvoiceState.ISSUING, InvoiceState.OPEN, InvoiceState.PAID, InvoiceState.UNCOLLECTIBLE}
+    | {InvoiceState.VOID}
+)
+
+
+def can_move(source: str, target: str) -> bool:
+    """Say whether the table has this move.
+
+    >>> can_move("draft", "approved"), can_move("paid", "void")
+    (True, False)
+    """
+    return InvoiceState(target) in TRANSITIONS[InvoiceState(source)]
+
+
+def sources_of(target: InvoiceState) -> tuple[InvoiceState, ...]:
+    """Return the states from which `target` can be reached, for a compare-and-set.
+
+    >>> [s.value for s in sources_of(InvoiceState.UNCOLLECTIBLE)]
+    ['open']
+    """
+    return tuple(s for s, targets in TRANSITIONS.items() if target in targets)

@@ -1,0 +1,110 @@
+"""Billing's tasks: each advances a row that still needs it; the scans find what was lost."""
+
+from typing import Final
+
+from celery import shared_task
+from django.conf import settings
+from django.db import transaction
+
+from billing.errors import CollectorBusyError, CollectorUnavailableError
+from billing.payments.stripe_adapter import collector
+from billing.services import alerts, close, dunning, inbox, invoices, issue, payments
+from metering.errors import MeteringUnavailableError
+from portal.clock import now, wall_now
+from portal.queue import enqueue_on_commit
+from portal.services.nodes import expected_boots
+from portal.usage import reader
+
+LATER: Final = (CollectorBusyError, CollectorUnavailableError, MeteringUnavailableError)
+"""Nothing is lost: the row keeps its `due_at`, the next scan sends the task again."""
+
+
+@shared_task(name="billing.period_close")
+def period_close(subscription_id: str, period_id: str) -> None:
+    try:
+        close.period_close(
+            subscription_id=subscription_id,
+            period_id=period_id,
+            reader=reader(),
+            expected=expected_boots(),
+            grace_s=close.grace_s(),
+            now=now(),
+        )
+    except LATER:
+        return
+
+
+@shared_task(name="billing.invoice_issue")
+def invoice_issue(invoice_id: str) -> None:
+    try:
+        issue.invoice_issue(
+            invoice_id=invoice_id, collector=collector(), now=now(), wall=wall_now()
+        )
+    except LATER:
+        return
+
+
+@shared_task(name="billing.payment_collect")
+def payment_collect(invoice_id: str) -> None:
+    try:
+        payments.payment_collect(
+            invoice_id=invoice_id,
+            collector=collector(),
+            dunning_days=settings.ENV.dunning_days,
+            now=now(),
+            wall=wall_now(),
+        )
+    except LATER:
+        return
+
+
+@shared_task(name="billing.webhook_apply")
+def webhook_apply(event_id: str) -> None:
+    try:
+        inbox.event_apply(event_id=event_id, collector=collector(), now=now(), wall=wall_now())
+    except LATER:
+        return
+
+
+@shared_task(name="portal.alert_notify")
+def alert_notify(alert_id: int) -> None:
+    alerts.alert_notify(alert_id=alert_id, now=now())
+
+
+@shared_task(name="billing.invoice_advance")
+def invoice_advance(period_id: str) -> None:
+    invoices.invoice_advance(period_id=period_id, now=now())
+
+
+@shared_task(name="billing.scan_due")
+def scan_due() -> None:
+    """Send every row that is due: closes, advances, issuing, collection, events, notices."""
+    instant, wall = now(), wall_now()
+    with transaction.atomic():
+        close.due_enqueue(now=instant, grace_s=close.grace_s())
+        for period_id in invoices.advance_due_list(now=instant):
+            enqueue_on_commit("billing.invoice_advance", period_id=period_id)
+        for invoice_id in issue.issue_due_list(wall=wall):
+            enqueue_on_commit("billing.invoice_issue", invoice_id=invoice_id)
+        for invoice_id in payments.collect_due_list(now=instant):
+            enqueue_on_commit("billing.payment_collect", invoice_id=invoice_id)
+        inbox.inbox_sweep(wall=wall)
+        alerts.notify_due_enqueue()
+    dunning.block_due(now=instant)
+
+
+@shared_task(name="billing.scan_alerts")
+def scan_alerts() -> None:
+    try:
+        alerts.alerts_take(reader=reader(), now=now())
+    except LATER:
+        return
+
+
+@shared_task(name="billing.scan_late")
+def scan_late() -> None:
+    """Look again at periods closed lately: late usage becomes a visible document."""
+    try:
+        close.late_scan(reader=reader(), expected=expected_boots(), now=now())
+    except LATER:
+        return

@@ -44,7 +44,8 @@ class UsageReader(Protocol):
     """What portal and billing hold; `connect(url)` builds one over ClickHouse.
 
     Every method :raises MeteringUnavailableError: when ClickHouse does not answer in time and
-    :raises QueryInvalidError: for an empty or naive interval or a filter without an owner.
+    :raises QueryInvalidError: for a naive interval, one that ends before it starts, or a filter
+    without an owner. `[t, t)` is a fair question; the answer is nothing.
     """
 
     def usage(self, where: UsageFilter, *, by: Sequence[Dimension] = ()) -> UsageReport: ...

@@ -276,8 +276,8 @@ def _aware(instant: datetime) -> datetime:
 
 
 def _check_interval(start: datetime, end: datetime) -> None:
-    if _aware(start) >= _aware(end):
-        msg = f"[{format_time(start)}, {format_time(end)}) is empty"
+    if _aware(start) > _aware(end):
+        msg = f"[{format_time(start)}, {format_time(end)}) ends before it starts"
         raise QueryInvalidError(msg)
 
 
@@ -298,7 +298,7 @@ def _period(
 def _conditions(where: UsageFilter) -> tuple[str, dict[str, Any]]:
     """Write a filter as SQL conditions with bound values.
 
-    :raises QueryInvalidError: for an empty or naive interval, or without an owner.
+    :raises QueryInvalidError: for a reversed or naive interval, or without an owner.
     """
     _check_interval(where.start, where.end)
     if not (where.organization_id or where.subscription_id or where.everyone):

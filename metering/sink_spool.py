@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from gateway.contracts.spool import DURABLE_NAME
 from metering import sink_metrics
 from metering.clickhouse import ClickHouse
 from metering.core.rows import Lines, Lost, Range, merge, ranges
@@ -20,7 +21,7 @@ from metering.errors import MeteringUnavailableError
 from metering.proofs import read_prefixes, record_proven
 from metering.sink_checkpoint import Checkpoint
 from metering.sink_delivery import Delivery
-from metering.spool_reader import StreamReader, publish_durable
+from metering.spool_reader import StreamReader, publish_durable, read_sidecar
 
 BATCH_BYTES: Final = 8 * 1024 * 1024
 STREAM_BYTES: Final = 2 * 1024 * 1024
@@ -119,7 +120,9 @@ class SpoolSink:
         if new:
             prefixes = self._delivery.retry(lambda: read_prefixes(self._clickhouse, new))
             for stream in new:
-                self._readers[stream] = StreamReader(found[stream], next_seq=prefixes[stream] + 1)
+                reader = StreamReader(found[stream], next_seq=prefixes[stream] + 1)
+                self._readers[stream] = reader
+                self._catch_up(reader)
         sink_metrics.STUCK.set(sum(reader.stuck for reader in self._readers.values()))
 
     def _collect(self) -> tuple[list[Lines | Lost], int]:
@@ -136,6 +139,12 @@ class SpoolSink:
             moved += sum(part.size if isinstance(part, Lines) else 1 for part in read)
             parts.extend(read)
         return parts, moved
+
+    def _catch_up(self, reader: StreamReader) -> None:
+        """Publish what was inserted before a crash kept it from being published."""
+        published = read_sidecar(reader.folder / DURABLE_NAME)
+        if reader.position.last_seq > (published.last_seq if published else 0):
+            self._publish(reader)
 
     def _publish(self, reader: StreamReader) -> None:
         try:

@@ -8,3 +8,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings.local")
 app = Celery("tollway")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+_EMBEDDED = str(app.conf.broker_url).startswith("filesystem")
+app.conf.beat_schedule = {
+    "billing.scan_due": {"task": "billing.scan_due", "schedule": 3 if _EMBEDDED else 60},
+    "billing.scan_alerts": {"task": "billing.scan_alerts", "schedule": 5 if _EMBEDDED else 60},
+    "billing.scan_late": {"task": "billing.scan_late", "schedule": 300 if _EMBEDDED else 900},
+}
+"""Scans only: a sandbox scans every few seconds, so that a closed month shows at once."""

@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 
 TASK_NAMES: Final = frozenset(
     {
+        "billing.invoice_advance",
         "billing.period_close",
         "billing.invoice_issue",
         "billing.payment_collect",

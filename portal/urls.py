@@ -1,5 +1,19 @@
-"""The URL map; money pages are mounted from billing by name."""
+"""The URL map: a list of includes. Pages that show money are mounted from billing by name."""
 
-from django.urls import URLPattern, URLResolver
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, include, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from portal.views import developer_urls, site_urls
+
+handler400 = "portal.views.site.bad_request"
+handler403 = "portal.views.site.forbidden"
+handler404 = "portal.views.site.not_found"
+handler500 = "portal.views.site.server_error"
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", include(site_urls)),
+    path("", include(developer_urls)),
+    path("accounts/", include("allauth.urls")),
+    path("", include("billing.urls")),
+    path("admin/", admin.site.urls),
+]

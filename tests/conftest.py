@@ -1,11 +1,14 @@
 """Rules for the whole suite: unit and contract tests open no socket."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.db.backends.sqlite3.operations import DatabaseOperations
 from pytest_socket import disable_socket, enable_socket
 
-pytest_plugins = ["tests.servers", "tests.clickhouse"]
+pytest_plugins = ["tests.servers"]
 
 _QUIET = {"unit", "contract", "golden", "lint"}
 
@@ -18,3 +21,23 @@ def _sockets(request: pytest.FixtureRequest) -> None:
         disable_socket(allow_unix_socket=True)
     else:
         enable_socket()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _flush_past_triggers() -> Iterator[None]:
+    """Let tests that commit empty SQLite's tables although triggers keep some rows for good."""
+    original = DatabaseOperations.execute_sql_flush
+
+    def flush(self: DatabaseOperations, sql_list: Sequence[str]) -> Any:
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+            triggers = cursor.fetchall()
+            for name, _ in triggers:
+                cursor.execute(f"DROP TRIGGER {name}")
+            original(self, sql_list)
+            for _, sql in triggers:
+                cursor.execute(sql)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseOperations, "execute_sql_flush", flush)
+        yield

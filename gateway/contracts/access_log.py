@@ -120,7 +120,10 @@ REQUIRED: Final[dict[Kind, tuple[str, ...]]] = {
         *_COMMON, "request_id", "environment", "api", "route", "method", "path_template",
         "status", "decision", "charge", "charge_reason",
     ),
-    Kind.RESPONSE_END: (*_COMMON, "request_id", "environment", "api", "route", "charge"),
+    Kind.RESPONSE_END: (
+        *_COMMON, "request_id", "environment", "api", "route", "method", "path_template",
+        "status", "charge",
+    ),
     Kind.BUSINESS: (*_COMMON, *_CALLER, "event_key", "quantities", "charge"),
     Kind.REFUSALS: (*_COMMON, "environment", "refusals"),
     Kind.THRESHOLD: (

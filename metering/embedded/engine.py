@@ -23,6 +23,8 @@ from typing import Any, Final, Self
 
 import chdb
 
+_connect: Any = chdb.connect  # typed in some builds of the package, untyped in others
+
 DATABASE: Final = "tollway"
 THREADS: Final = 4
 
@@ -75,7 +77,7 @@ class Engine:
     def __enter__(self) -> Self:
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._take_lock()
-        self._main = chdb.connect(str(self._data_dir))
+        self._main = _connect(str(self._data_dir))
         self._main.query("DROP DATABASE IF EXISTS default SYNC")
         self._main.query("CREATE DATABASE default ENGINE = Memory")
         self._main.query(f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic")
@@ -114,7 +116,7 @@ class Engine:
 
     def _run_here(self, statement: Statement) -> Answer:
         # Typed str, takes bytes too: data in any format goes through as it is.
-        connection: Any = chdb.connect(str(self._data_dir))
+        connection: Any = _connect(str(self._data_dir))
         try:
             connection.query(f"USE `{statement.database}`")
             settings = [f"{name} = {_quoted(value)}" for name, value in statement.settings.items()]

@@ -48,6 +48,10 @@ class IdField(_IdBase):
 class DecimalText(_DecimalBase):
     """An exact decimal stored as text: SQLite's numeric columns keep some 15 digits only."""
 
+    if TYPE_CHECKING:  # what django-stubs lets be set and read
+        _pyi_private_set_type: Any
+        _pyi_private_get_type: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("max_length", 40)
         super().__init__(*args, **kwargs)

@@ -15,6 +15,7 @@ class SnapshotVersion(models.Model):
     content_hash = models.CharField(max_length=80)
     document = models.JSONField()
     created_at = models.DateTimeField()
+    refresh_at = models.DateTimeField(null=True, blank=True)  # product time: build again by then
 
     def __str__(self) -> str:
         return f"snapshot {self.version}"

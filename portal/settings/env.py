@@ -47,6 +47,12 @@ class Env(BaseSettings):
     email_url: str = Field("", alias="EMAIL_URL")
     email_from: str = Field("Tollway <billing@tollway.example>", alias="EMAIL_FROM")
     grace_s: int = Field(3600, alias="TOLLWAY_GRACE_S", ge=0)
+    seller_name: str = Field("Tollway", alias="TOLLWAY_SELLER_NAME")  # printed on invoices
+    seller_address: str = Field("", alias="TOLLWAY_SELLER_ADDRESS")  # one row per line
+    seller_tax_id: str = Field("", alias="TOLLWAY_SELLER_TAX_ID")
+    dunning_days: Annotated[list[int], NoDecode, BeforeValidator(_split)] = Field(
+        default_factory=lambda: [3, 5, 7], alias="TOLLWAY_DUNNING_DAYS"
+    )  # days from a failed payment to the next attempt
 
     @property
     def sandbox(self) -> bool:

@@ -1,6 +1,7 @@
 """The real servers come up, answer their clients and go away by pid."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import psycopg
@@ -54,11 +55,13 @@ def test_a_stopped_redis_is_gone_and_its_data_comes_back(tmp_path: Path) -> None
         server.stop()
 
 
-def test_a_stopped_postgres_is_gone(tmp_path: Path) -> None:
-    server = start_or_skip("postgres", start_postgres, tmp_path / "pg")
-    server.stop()
-    with pytest.raises(psycopg.OperationalError):
-        psycopg.connect(server.url)
+def test_a_stopped_postgres_is_gone() -> None:
+    # Not under pytest's own folder: root's PostgreSQL runs as another user, who may not enter it.
+    with tempfile.TemporaryDirectory(prefix="tollway-") as folder:
+        server = start_or_skip("postgres", start_postgres, Path(folder) / "pg")
+        server.stop()
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(server.url)
 
 
 def test_a_server_that_exits_says_why(tmp_path: Path) -> None:

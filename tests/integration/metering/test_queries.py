@@ -132,12 +132,13 @@ def test_filters_narrow_and_bind(client: ClickHouse, reader: UsageReader) -> Non
     assert count(organization_id="", subscription_id="s2") == 1
     assert count(organization_id="o1' OR 1 = 1 --") == 0
     assert count(end=START + timedelta(hours=1)) == 2, "end is exclusive"
+    assert count(end=START) == 0
 
 
 @pytest.mark.parametrize(
     ("case", "changes"),
     [
-        ("empty", {"end": START}),
+        ("reversed", {"end": START - timedelta(seconds=1)}),
         ("naive", {"start": datetime(2026, 3, 1)}),  # noqa: DTZ001
         ("no owner", {"organization_id": ""}),
     ],

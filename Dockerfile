@@ -1,0 +1,23 @@
+# One image for every process of the product; the command decides which.
+FROM python:3.11-slim-bookworm AS build
+WORKDIR /app
+COPY requirements.txt .
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --require-hashes -r requirements.txt
+
+FROM python:3.11-slim-bookworm
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    DJANGO_SETTINGS_MODULE=portal.settings.production TOLLWAY_DATA_DIR=/data
+RUN useradd --system --uid 10001 tollway && mkdir /data && chown tollway /data
+WORKDIR /app
+COPY --from=build /venv /venv
+COPY manage.py ./
+COPY gateway gateway
+COPY metering metering
+COPY portal portal
+COPY billing billing
+COPY templates templates
+COPY static static
+COPY locale locale
+USER tollway
+VOLUME /data
+CMD ["uvicorn", "portal.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--proxy-headers"]

@@ -1,1 +1,0 @@
-"""What is owed: invoices, their lines and evidence."""

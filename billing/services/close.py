@@ -1,0 +1,216 @@
+"""Closes a billing period: proven complete, frozen, rated, drafted (`architecture.md` §4.7).
+
+Every step may run again: the snapshot rows, the chain and the period's `closed_at` are unique or
+compare-and-set, so that a second runner or a killed one changes nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.conf import settings
+from django.db import transaction
+
+from billing.locks import period_lock
+from billing.models import Finding, Invoice, InvoiceKind
+from billing.services.drafts import DraftOutcome, draft_write
+from billing.services.rated import Stretch, period_rate, stretch_list, usage_read
+from billing.services.snapshots import frozen_usage, snapshots_take
+from metering.queries import ExpectedBoot, UsageReader, Watermark
+from portal.models import BillingPeriod, Subscription
+from portal.queue import enqueue_on_commit
+
+LATE_LOOK_BACK: Final = timedelta(days=35)
+
+
+@dataclass(frozen=True, slots=True)
+class CloseOutcome:
+    """What a run did. `blockers` are sentences for the close board; empty = closed."""
+
+    closed: bool
+    invoice: Invoice | None = None
+    blockers: tuple[str, ...] = field(default=())
+
+
+def period_close(
+    *,
+    subscription_id: str,
+    period_id: str,
+    reader: UsageReader,
+    expected: Sequence[ExpectedBoot],
+    grace_s: int,
+    now: datetime,
+) -> CloseOutcome:
+    """Close one period of one subscription, or say what stands in the way.
+
+    :raises MeteringUnavailableError: when usage cannot be read; nothing is changed then.
+    """
+    period = BillingPeriod.objects.select_related("subscription__organization").get(
+        pk=period_id, subscription_id=subscription_id
+    )
+    if period.closed_at is not None:
+        return CloseOutcome(True)
+    watermark = reader.watermark(expected=expected, now=now)
+    blockers = close_blockers(
+        period=period, reader=reader, watermark=watermark, grace_s=grace_s, now=now
+    )
+    if blockers or watermark.at is None:
+        return CloseOutcome(False, blockers=blockers)
+    stretches = stretch_list(subscription=period.subscription, period=period, now=now)
+    usage = usage_read(reader=reader, subscription=period.subscription, stretches=stretches)
+    with transaction.atomic():
+        period_lock(period.pk)
+        if stretches:
+            snapshots_take(
+                subscription=period.subscription,
+                period=period,
+                stretches=stretches,
+                usage=usage,
+                watermark=watermark.at,
+                now=now,
+            )
+        outcome = period_draft(
+            subscription=period.subscription,
+            period=period,
+            stretches=stretches,
+            kind=InvoiceKind.PERIOD,
+            now=now,
+        )
+        if outcome.waits:
+            return CloseOutcome(False, blockers=("An earlier invoice of the period is leaving.",))
+        BillingPeriod.objects.filter(pk=period.pk, closed_at__isnull=True).update(closed_at=now)
+    return CloseOutcome(True, outcome.invoice)
+
+
+def close_blockers(
+    *,
+    period: BillingPeriod,
+    reader: UsageReader,
+    watermark: Watermark,
+    grace_s: int,
+    now: datetime,
+) -> tuple[str, ...]:
+    """List what stands in the way of a close, as sentences."""
+    needed = period.ends_at + timedelta(seconds=grace_s)
+    blockers = []
+    if now < needed:
+        blockers.append(f"The period and its grace end at {needed:%Y-%m-%d %H:%M} UTC.")
+    elif watermark.at is None or watermark.at < needed:
+        held = ", ".join(f"{k}: {v}" for k, v in watermark.held_by.items()) or "no proof yet"
+        blockers.append(f"Usage is not proven complete ({held}).")
+    if not blockers:
+        letters = reader.dead_letters(start=period.starts_at, end=period.ends_at)
+        if letters:
+            blockers.append(f"{letters} dead letters touch the period.")
+    organization_id = period.subscription.organization_id
+    breaks = Finding.objects.filter(organization_id=organization_id, resolved_at__isnull=True)
+    blockers += [f"Unresolved: {row.detail}" for row in breaks[:5]]
+    return tuple(blockers)
+
+
+def period_draft(
+    *,
+    subscription: Subscription,
+    period: BillingPeriod,
+    stretches: Sequence[Stretch],
+    kind: InvoiceKind,
+    now: datetime,
+) -> DraftOutcome:
+    """Rate the frozen usage of a period and write the draft that takes everything."""
+    if not stretches:
+        return DraftOutcome(None)
+    rating = period_rate(
+        subscription=subscription,
+        period=period,
+        stretches=stretches,
+        usage=frozen_usage(period=period),
+    )
+    return draft_write(
+        subscription=subscription,
+        period=period,
+        kind=kind,
+        rating=rating,
+        lines=rating.lines,
+        stretches=stretches,
+        now=now,
+    )
+
+
+def usage_recheck(
+    *,
+    period_id: str,
+    reader: UsageReader,
+    expected: Sequence[ExpectedBoot],
+    now: datetime,
+) -> DraftOutcome:
+    """Look again at a closed period: usage that came late makes a new revision.
+
+    An unapproved draft is rated again with a visible difference; after approval a `late` invoice
+    follows. Nothing that was issued is touched.
+    """
+    period = BillingPeriod.objects.select_related("subscription__organization").get(pk=period_id)
+    watermark = reader.watermark(expected=expected, now=now)
+    if period.closed_at is None or watermark.at is None:
+        return DraftOutcome(None)
+    stretches = stretch_list(subscription=period.subscription, period=period, now=now)
+    usage = usage_read(reader=reader, subscription=period.subscription, stretches=stretches)
+    with transaction.atomic():
+        period_lock(period.pk)
+        taken = snapshots_take(
+            subscription=period.subscription,
+            period=period,
+            stretches=stretches,
+            usage=usage,
+            watermark=watermark.at,
+            now=now,
+        )
+        held = Invoice.objects.filter(period=period, state__in=("draft", "held")).first()
+        if not taken and held is None and _is_settled(period):
+            return DraftOutcome(None)
+        kind = InvoiceKind(held.kind) if held is not None else InvoiceKind.LATE
+        return period_draft(
+            subscription=period.subscription,
+            period=period,
+            stretches=stretches,
+            kind=kind,
+            now=now,
+        )
+
+
+def _is_settled(period: BillingPeriod) -> bool:
+    """True unless the newest document is void: what it billed is open again."""
+    last = Invoice.objects.filter(period=period).order_by("-n").first()
+    return last is None or last.state != "void"
+
+
+def due_list(*, now: datetime, grace_s: int, limit: int = 500) -> list[BillingPeriod]:
+    """Return periods that are over and not closed, oldest first."""
+    edge = now - timedelta(seconds=grace_s)
+    rows = BillingPeriod.objects.filter(closed_at__isnull=True, ends_at__lte=edge)
+    return list(rows.order_by("ends_at", "pk")[:limit])
+
+
+def due_enqueue(*, now: datetime, grace_s: int) -> int:
+    """Send one close task per period that is due."""
+    rows = due_list(now=now, grace_s=grace_s)
+    for row in rows:
+        enqueue_on_commit(
+            "billing.period_close", subscription_id=row.subscription_id, period_id=row.pk
+        )
+    return len(rows)
+
+
+def grace_s() -> int:
+    """Return the grace after a period's end; a sandbox closes at once."""
+    return 0 if settings.ENV.sandbox else int(settings.ENV.grace_s)
+
+
+def late_scan(*, reader: UsageReader, expected: Sequence[ExpectedBoot], now: datetime) -> int:
+    """Recheck the periods that closed lately; return how many got a new or changed document."""
+    rows = BillingPeriod.objects.filter(closed_at__gt=now - LATE_LOOK_BACK).order_by("closed_at")
+    changed = 0
+    for period_id in rows.values_list("pk", flat=True):
+        outcome = usage_recheck(period_id=period_id, reader=reader, expected=expected, now=now)
+        changed += outcome.changed
+    return changed

@@ -1,0 +1,131 @@
+"""Four totals of one invoice side by side: gateway, usage snapshot, lines, collector."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from billing.models import Finding, Invoice, UsageSnapshot
+from billing.payments.port import Collector
+from billing.services.issue import line_drafts
+from billing.services.snapshots import newest_map
+from metering.queries import UsageReader
+from portal.models import BillingPeriod, User
+from portal.services.audit import audit_record
+
+
+@dataclass(frozen=True, slots=True)
+class MeterMatch:
+    """One meter of one segment: what the log says now against what was frozen and billed."""
+
+    meter: str
+    snapshot: UsageSnapshot
+    log_billed: Decimal
+    log_id_hash: str
+
+    @property
+    def equal(self) -> bool:
+        return (self.log_billed, self.log_id_hash) == (
+            self.snapshot.billed,
+            self.snapshot.id_hash,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FourTotals:
+    """`lines_minor` is the sum of the parts that were sent; `remote_minor` is None before that."""
+
+    invoice: Invoice
+    meters: tuple[MeterMatch, ...]
+    lines_minor: int
+    total_minor: int
+    remote_minor: int | None
+    remote_status: str
+
+    @property
+    def differences(self) -> tuple[str, ...]:
+        found = [
+            f"{m.meter}: log {m.log_billed:f}, snapshot {m.snapshot.billed:f}"
+            for m in self.meters
+            if not m.equal
+        ]
+        if self.lines_minor != self.total_minor:
+            found.append(f"lines {self.lines_minor}, total {self.total_minor}")
+        if self.remote_minor is not None and self.remote_minor != self.total_minor:
+            found.append(f"collector {self.remote_minor}, total {self.total_minor}")
+        return tuple(found)
+
+
+def four_totals(*, invoice: Invoice, reader: UsageReader, collector: Collector) -> FourTotals:
+    """Read the log again, add the lines up and ask the collector."""
+    remote_minor, status = None, ""
+    if invoice.stripe_invoice_id:
+        remote = collector.invoice_read(remote_id=invoice.stripe_invoice_id)
+        remote_minor, status = remote.total_minor, remote.status
+    return FourTotals(
+        invoice=invoice,
+        meters=meter_matches(period=invoice.period, reader=reader),
+        lines_minor=sum(line.amount_minor for line in line_drafts(invoice)),
+        total_minor=invoice.total_minor,
+        remote_minor=remote_minor,
+        remote_status=status,
+    )
+
+
+def meter_matches(*, period: BillingPeriod, reader: UsageReader) -> tuple[MeterMatch, ...]:
+    """Compare every newest usage snapshot of a period with a fresh query over its own bounds."""
+    rows = []
+    for snapshot in newest_map(period=period).values():
+        fresh = {
+            row.meter: row
+            for row in reader.meter_usage(
+                subscription_id=snapshot.subscription_id,
+                environment="live",
+                start=snapshot.starts_at,
+                end=snapshot.ends_at,
+            )
+        }
+        now = fresh.get(snapshot.meter)
+        rows.append(
+            MeterMatch(
+                meter=snapshot.meter,
+                snapshot=snapshot,
+                log_billed=now.billed if now else Decimal(0),
+                log_id_hash=now.id_hash if now else snapshot.id_hash,
+            )
+        )
+    return tuple(rows)
+
+
+def findings_write(*, totals: FourTotals, now: datetime) -> Sequence[Finding]:
+    """Keep each difference as an open finding, once; nothing repairs itself in silence."""
+    rows = []
+    for text in totals.differences:
+        finding, _ = Finding.objects.get_or_create(
+            key=f"{totals.invoice.pk}:{text}"[:200],
+            defaults={
+                "organization_id": totals.invoice.organization_id,
+                "invoice": totals.invoice,
+                "kind": "four_totals",
+                "detail": f"{totals.invoice}: {text}"[:500],
+                "found_at": now,
+            },
+        )
+        rows.append(finding)
+    return rows
+
+
+def finding_resolve(*, finding_id: str, reason: str, actor: User, now: datetime) -> None:
+    """Close a finding with a reason; audited."""
+    finding = Finding.objects.select_related("organization").get(pk=finding_id)
+    Finding.objects.filter(pk=finding_id, resolved_at__isnull=True).update(
+        resolved_at=now, resolution=reason[:300]
+    )
+    audit_record(
+        actor=actor,
+        action="finding.resolve",
+        target=finding_id,
+        now=now,
+        organization=finding.organization,
+        reason=reason,
+    )

@@ -1,0 +1,214 @@
+"""The customer's money pages under `/app/<org>`: home, billing, invoices, the card."""
+
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from billing.errors import BillingError
+from billing.models import CustomerAccount, Invoice, UsageSnapshot
+from billing.payments.stripe_adapter import collector
+from billing.selectors import balance_minor, visible_invoices
+from billing.services.accounts import card_setup_start
+from billing.services.documents import count_policy_text
+from billing.services.estimate import RunningBill, running_bill
+from billing.views.access import MONEY_ROLES, organization_of
+from billing.views.finance import pdf_answer
+from metering.errors import MeteringUnavailableError
+from metering.queries import Dimension, UsageFilter
+from portal.clock import now, wall_now
+from portal.models import Organization, PlanVersion, Subscription
+from portal.usage import reader
+
+LAST_ERRORS = 5
+
+
+def active_subscriptions(*, organization: Organization, at: datetime) -> list[Subscription]:
+    """Return the subscriptions in force at an instant."""
+    rows = organization.subscriptions.select_related("plan", "organization")
+    return [row for row in rows.order_by("starts_at") if row.ends_at is None or row.ends_at > at]
+
+
+def plan_version_at(*, subscription: Subscription, at: datetime) -> PlanVersion | None:
+    segment = (
+        subscription.segments.select_related("plan_version__plan")
+        .filter(starts_at__lte=at)
+        .order_by("-starts_at")
+        .first()
+    )
+    return segment.plan_version if segment else None
+
+
+def gauges_of(*, version: PlanVersion | None, bill: RunningBill | None) -> list[dict[str, Any]]:
+    """Return a gauge per quota: used (billed + counted), limit, share in whole percent."""
+    if version is None or bill is None:
+        return []
+    rows = []
+    for quota in version.limits.get("quotas", []):
+        fact = bill.usage.get(quota["meter"])
+        used = int(fact.billed + fact.counted) if fact else 0
+        limit = int(quota["quota"])
+        percent = used * 100 // limit if limit else 0
+        rows.append(
+            {
+                "meter": quota["meter"],
+                "used": used,
+                "limit": limit,
+                "remaining": max(0, limit - used),
+                "percent": percent,
+                "bar": min(percent, 100),
+                "resets_at": bill.period.ends_at,
+            }
+        )
+    return rows
+
+
+def _bills(organization: Organization, at: datetime) -> tuple[list[dict[str, Any]], bool]:
+    """Return a row per subscription, and whether usage could be read."""
+    rows: list[dict[str, Any]] = []
+    complete = True
+    for subscription in active_subscriptions(organization=organization, at=at):
+        version, bill = plan_version_at(subscription=subscription, at=at), None
+        try:
+            bill = running_bill(subscription=subscription, reader=reader(), now=at)
+        except MeteringUnavailableError:
+            complete = False
+        rows.append(
+            {
+                "subscription": subscription,
+                "version": version,
+                "bill": bill,
+                "gauges": gauges_of(version=version, bill=bill),
+            }
+        )
+    return rows, complete
+
+
+@require_GET
+@login_required
+def org_home(request: HttpRequest, org: str) -> HttpResponse:
+    """Spend so far, where it is heading, quotas, the next invoice, the last errors."""
+    organization, at = organization_of(request, org), now()
+    rows, complete = _bills(organization, at)
+    context = {
+        "organization": organization,
+        "rows": rows,
+        "complete": complete,
+        "errors": _last_errors(organization, rows),
+        "as_of": at,
+    }
+    return render(request, "billing/app/home.html", context)
+
+
+def _last_errors(organization: Organization, rows: list[dict[str, Any]]) -> list[Any]:
+    starts = [row["bill"].period.starts_at for row in rows if row["bill"]]
+    if not starts:
+        return []
+    where = UsageFilter(start=min(starts), end=now(), organization_id=organization.pk)
+    try:
+        found = reader().requests(where, limit=200)
+    except MeteringUnavailableError:
+        return []
+    return [row for row in found if row.status >= 400][:LAST_ERRORS]
+
+
+@require_GET
+@login_required
+def billing_home(request: HttpRequest, org: str) -> HttpResponse:
+    """What is owed, the card, every issued invoice."""
+    organization = organization_of(request, org, roles=MONEY_ROLES)
+    context = {
+        "organization": organization,
+        "balances": balance_minor(organization=organization),
+        "account": CustomerAccount.objects.filter(pk=organization.pk).first(),
+        "invoices": visible_invoices(organization=organization)[:200],
+        "as_of": now(),
+    }
+    return render(request, "billing/app/billing.html", context)
+
+
+def _own_invoice(organization: Organization, number: str) -> Invoice:
+    return get_object_or_404(visible_invoices(organization=organization), number=number)
+
+
+@require_GET
+@login_required
+def invoice_page(request: HttpRequest, org: str, number: str) -> HttpResponse:
+    """One invoice: the arithmetic of each line and the usage it rests on."""
+    organization = organization_of(request, org, roles=MONEY_ROLES)
+    invoice = _own_invoice(organization, number)
+    lines = list(invoice.lines.all())
+    ids = {snapshot_id for line in lines for snapshot_id in line.evidence}
+    context = {
+        "organization": organization,
+        "invoice": invoice,
+        "lines": lines,
+        "snapshots": UsageSnapshot.objects.filter(pk__in=ids).order_by("starts_at", "meter"),
+        "policy": count_policy_text(invoice.plan_version.limits.get("count_policy")),
+    }
+    return render(request, "billing/app/invoice.html", context)
+
+
+@require_GET
+@login_required
+def invoice_line(request: HttpRequest, org: str, number: str, line_id: str) -> HttpResponse:
+    """Drill a line down to its days and routes."""
+    organization = organization_of(request, org, roles=MONEY_ROLES)
+    invoice = _own_invoice(organization, number)
+    line = get_object_or_404(invoice.lines, pk=line_id)
+    usage = None
+    if line.meter:
+        where = UsageFilter(
+            start=line.starts_at, end=line.ends_at, subscription_id=invoice.subscription_id
+        )
+        try:
+            usage = reader().usage(where, by=(Dimension.DAY, Dimension.ROUTE, Dimension.CHARGE))
+        except MeteringUnavailableError:
+            usage = None
+    context = {
+        "organization": organization,
+        "invoice": invoice,
+        "line": line,
+        "usage": usage,
+        "days": [
+            {"row": row, "units": row.quantities.get(line.meter, 0)}
+            for row in (usage.rows if usage else ())
+        ],
+    }
+    return render(request, "billing/app/line.html", context)
+
+
+@require_GET
+@login_required
+def invoice_document(request: HttpRequest, org: str, number: str) -> HttpResponse:
+    organization = organization_of(request, org, roles=MONEY_ROLES)
+    return pdf_answer(_own_invoice(organization, number))
+
+
+@require_POST
+@login_required
+def card_start(request: HttpRequest, org: str) -> HttpResponse:
+    """Open the hosted card page and answer with a link to it.
+
+    A redirect to another origin after a POST is refused by `form-action` (`ux.md` §5).
+    """
+    organization = organization_of(request, org, roles=MONEY_ROLES)
+    back = settings.ENV.portal_url + reverse("billing_home", args=[organization.slug])
+    session, problem = None, ""
+    try:
+        session = card_setup_start(
+            organization=organization,
+            collector=collector(),
+            success_url=back,
+            cancel_url=back,
+            now=wall_now(),
+        )
+    except BillingError as error:
+        problem = error.public
+    context = {"organization": organization, "session": session, "problem": problem}
+    return render(request, "billing/app/card.html", context, status=503 if problem else 200)

@@ -1,0 +1,285 @@
+"""Finance's pages under `/admin-console/finance/`: board, queue, review, lists, exports."""
+
+from contextlib import suppress
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from billing.errors import BillingError
+from billing.models import Finding, Invoice, InvoiceLine, Payment, UsageSnapshot
+from billing.payments.stripe_adapter import collector
+from billing.selectors import close_board, invoice_list
+from billing.services import review
+from billing.services.documents import count_policy_text, invoice_pdf
+from billing.services.exports import (
+    INVOICE_HEADER,
+    LINE_HEADER,
+    csv_rows,
+    invoice_rows,
+    line_rows,
+)
+from billing.services.flags import baseline_of
+from billing.services.invoices import invoice_rerate
+from billing.services.issue import alarm_clear
+from billing.services.payments import open_void
+from billing.services.reconcile import finding_resolve, findings_write, four_totals
+from billing.states import InvoiceState, can_move
+from billing.views.access import finance_only, signed_in
+from gateway.contracts.access_log import Charge
+from metering.errors import MeteringUnavailableError
+from metering.queries import Dimension, UsageFilter, UsageReport
+from portal.clock import now, wall_now
+from portal.models import AuditEvent
+from portal.usage import reader
+
+PAGE_ROWS = 50
+
+
+def _page(request: HttpRequest, rows: Any) -> Any:
+    return Paginator(rows, PAGE_ROWS).get_page(request.GET.get("page"))
+
+
+@require_GET
+@finance_only
+def board(request: HttpRequest) -> HttpResponse:
+    """Show how far the month is: stages, blockers, findings."""
+    stages, waiting, findings = close_board(now=now())
+    alarms = Invoice.objects.exclude(alarm="").select_related("organization")[:20]
+    context = {
+        "stages": stages,
+        "waiting": waiting,
+        "findings": findings,
+        "alarms": alarms,
+        "as_of": now(),
+    }
+    return render(request, "billing/finance/board.html", context)
+
+
+@require_GET
+@finance_only
+def queue(request: HttpRequest) -> HttpResponse:
+    """List drafts with their change against the month before and their flags."""
+    drafts = invoice_list().filter(state__in=(InvoiceState.DRAFT, InvoiceState.HELD))
+    clean = drafts.filter(state=InvoiceState.DRAFT, flags=[])
+    page = _page(request, drafts)
+    rows = []
+    for invoice in page.object_list:
+        baseline = baseline_of(invoice)
+        change = invoice.total_minor - baseline.total_minor if baseline else None
+        rows.append({"invoice": invoice, "change_minor": change})
+    context = {
+        "rows": rows,
+        "page": page,
+        "clean": clean.values_list("pk", "content_hash"),
+        "clean_count": clean.count(),
+        "as_of": now(),
+    }
+    return render(request, "billing/finance/queue.html", context)
+
+
+@require_POST
+@finance_only
+def queue_approve(request: HttpRequest) -> HttpResponse:
+    """Approve the clean drafts that the page showed, each by the hash it showed."""
+    pairs = [value.partition(":")[::2] for value in request.POST.getlist("clean")]
+    approved, left = review.clean_approve(actor=signed_in(request), now=now(), hashes=dict(pairs))
+    text = _("%(approved)s drafts approved, %(left)s left out because they changed.")
+    messages.success(request, text % {"approved": approved, "left": left})
+    return redirect("finance_review")
+
+
+def _invoice(reference: str) -> Invoice:
+    rows = invoice_list()
+    found = rows.filter(number=reference).first() or rows.filter(pk=reference).first()
+    if found is None:
+        msg = "no such invoice"
+        raise Http404(msg)
+    return found
+
+
+def _usage_by_route(invoice: Invoice) -> UsageReport | None:
+    where = UsageFilter(
+        start=invoice.period.starts_at,
+        end=invoice.period.ends_at,
+        subscription_id=invoice.subscription_id,
+        charges=(Charge.BILLED,),
+    )
+    report: UsageReport | None = None
+    with suppress(MeteringUnavailableError):
+        report = reader().usage(where, by=(Dimension.DAY, Dimension.ROUTE))
+    return report
+
+
+@require_GET
+@finance_only
+def invoice_review(request: HttpRequest, reference: str) -> HttpResponse:
+    """Show the invoice as the customer sees it, beside what it rests on."""
+    invoice = _invoice(reference)
+    lines = list(invoice.lines.all())
+    ids = {snapshot_id for line in lines for snapshot_id in line.evidence}
+    context = {
+        "invoice": invoice,
+        "lines": lines,
+        "snapshots": UsageSnapshot.objects.filter(pk__in=ids).order_by("starts_at", "meter"),
+        "usage": _usage_by_route(invoice),
+        "policy": count_policy_text(invoice.plan_version.limits.get("count_policy")),
+        "audit": AuditEvent.objects.filter(target=invoice.pk).order_by("-id")[:30],
+        "baseline": baseline_of(invoice),
+        "chain": Invoice.objects.filter(period=invoice.period).order_by("n"),
+        "payments": invoice.payments.order_by("attempt"),
+        "may": {
+            "approve": invoice.state == InvoiceState.DRAFT,
+            "hold": can_move(invoice.state, InvoiceState.HELD),
+            "release": invoice.state == InvoiceState.HELD,
+            "void": can_move(invoice.state, InvoiceState.VOID)
+            and invoice.state != InvoiceState.ISSUING,
+            "rerate": invoice.state in {InvoiceState.DRAFT, InvoiceState.HELD},
+        },
+        "as_of": now(),
+    }
+    return render(request, "billing/finance/review.html", context)
+
+
+@require_POST
+@finance_only
+def invoice_decide(request: HttpRequest, reference: str) -> HttpResponse:
+    """Carry out one decision; a refusal comes back to the page as a message."""
+    invoice, actor = _invoice(reference), signed_in(request)
+    decision, reason = request.POST.get("decision", ""), request.POST.get("reason", "").strip()
+    if decision in {"hold", "void"} and not reason:
+        messages.error(request, _("Give a reason."))
+        return redirect("finance_invoice", reference=reference)
+    try:
+        _decide(invoice, decision, reason, request.POST.get("content_hash", ""), actor)
+    except BillingError as error:
+        messages.error(request, error.public)
+    else:
+        messages.success(request, _("Done."))
+    return redirect("finance_invoice", reference=reference)
+
+
+def _decide(invoice: Invoice, decision: str, reason: str, seen: str, actor: Any) -> None:
+    instant = now()
+    match decision:
+        case "approve":
+            review.invoice_approve(
+                invoice_id=invoice.pk, content_hash=seen, actor=actor, now=instant
+            )
+        case "hold":
+            review.invoice_hold(invoice_id=invoice.pk, reason=reason, actor=actor, now=instant)
+        case "release":
+            review.invoice_release(invoice_id=invoice.pk, actor=actor, now=instant)
+        case "rerate":
+            invoice_rerate(invoice_id=invoice.pk, now=instant)
+        case "retry":
+            alarm_clear(invoice_id=invoice.pk)
+        case "void" if invoice.state in {InvoiceState.OPEN, InvoiceState.UNCOLLECTIBLE}:
+            open_void(
+                invoice_id=invoice.pk,
+                reason=reason,
+                actor=actor,
+                collector=collector(),
+                now=instant,
+                wall=wall_now(),
+            )
+        case "void":
+            review.draft_void(invoice_id=invoice.pk, reason=reason, actor=actor, now=instant)
+        case _:
+            msg = "no such decision"
+            raise Http404(msg)
+
+
+@require_GET
+@finance_only
+def invoices(request: HttpRequest) -> HttpResponse:
+    state, text = request.GET.get("state", ""), request.GET.get("q", "").strip()
+    rows = invoice_list(state=state, text=text)
+    context = {
+        "page": _page(request, rows),
+        "state": state,
+        "q": text,
+        "states": InvoiceState.choices,
+        "as_of": now(),
+    }
+    return render(request, "billing/finance/invoices.html", context)
+
+
+@require_GET
+@finance_only
+def export(request: HttpRequest, what: str) -> HttpResponseBase:
+    """Stream a CSV of exactly what the filters show."""
+    rows = invoice_list(state=request.GET.get("state", ""), text=request.GET.get("q", ""))
+    if what == "invoices":
+        parts = csv_rows(INVOICE_HEADER, invoice_rows(rows.iterator(chunk_size=500)))
+    elif what == "lines":
+        lines = InvoiceLine.objects.filter(invoice__in=rows).select_related("invoice")
+        ordered = lines.order_by("invoice__created_at", "invoice_id", "position")
+        parts = csv_rows(LINE_HEADER, line_rows(ordered.iterator(chunk_size=500)))
+    else:
+        msg = "no such export"
+        raise Http404(msg)
+    answer = StreamingHttpResponse(parts, content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="{what}.csv"'
+    return answer
+
+
+@require_GET
+@finance_only
+def invoice_document(request: HttpRequest, reference: str) -> HttpResponse:
+    return pdf_answer(_invoice(reference))
+
+
+def pdf_answer(invoice: Invoice) -> HttpResponse:
+    """Answer with the PDF as a download."""
+    answer = HttpResponse(invoice_pdf(invoice=invoice), content_type="application/pdf")
+    answer["Content-Disposition"] = f'attachment; filename="invoice-{invoice}.pdf"'
+    return answer
+
+
+@require_GET
+@finance_only
+def payments(request: HttpRequest) -> HttpResponse:
+    rows = Payment.objects.select_related("invoice__organization").order_by("-started_at", "pk")
+    open_rows = invoice_list(state=InvoiceState.OPEN).order_by("due_at")
+    context = {"page": _page(request, rows), "open_rows": open_rows[:100], "as_of": now()}
+    return render(request, "billing/finance/payments.html", context)
+
+
+@require_GET
+@finance_only
+def reconcile(request: HttpRequest, reference: str) -> HttpResponse:
+    """Show the four totals of one invoice; what differs is kept as a finding."""
+    invoice = _invoice(reference)
+    totals, problem = None, ""
+    try:
+        totals = four_totals(invoice=invoice, reader=reader(), collector=collector())
+        findings_write(totals=totals, now=now())
+    except (BillingError, MeteringUnavailableError) as error:
+        problem = str(error) or type(error).__name__
+    context = {
+        "invoice": invoice,
+        "totals": totals,
+        "problem": problem,
+        "findings": Finding.objects.filter(invoice=invoice).order_by("-found_at"),
+        "as_of": now(),
+    }
+    return render(request, "billing/finance/reconcile.html", context)
+
+
+@require_POST
+@finance_only
+def finding_close(request: HttpRequest, finding_id: str) -> HttpResponse:
+    finding = get_object_or_404(Finding, pk=finding_id)
+    reason = request.POST.get("reason", "").strip()
+    if reason:
+        finding_resolve(finding_id=finding_id, reason=reason, actor=signed_in(request), now=now())
+    else:
+        messages.error(request, _("Give a reason."))
+    if finding.invoice_id:
+        return redirect("finance_reconcile", reference=finding.invoice_id)
+    return redirect("finance_board")

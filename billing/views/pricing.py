@@ -1,0 +1,50 @@
+"""`/pricing` and the plan editor's preview: worked arithmetic from the real rating function."""
+
+from datetime import datetime
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.http import require_GET
+
+from billing.services.preview import included_units, main_meter, plan_examples
+from billing.views.access import finance_only
+from portal.clock import now
+from portal.models import Plan, PlanVersion
+
+
+def month_start(at: datetime) -> datetime:
+    """Return the first instant of the calendar month that holds `at`."""
+    return at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def _card(version: PlanVersion, at: datetime) -> dict[str, Any]:
+    meter = main_meter(version.terms)
+    return {
+        "plan": version.plan,
+        "version": version,
+        "meter": meter,
+        "included": included_units(version, meter) if meter else None,
+        "examples": plan_examples(version=version, month_start=month_start(at)),
+    }
+
+
+@require_GET
+def pricing(request: HttpRequest) -> HttpResponse:
+    """Show every public plan with what a month costs at several quantities."""
+    at = now()
+    plans = Plan.objects.filter(is_public=True, archived_at__isnull=True).order_by("rank", "pk")
+    cards = []
+    for plan in plans:
+        version = plan.versions.filter(published_at__isnull=False).order_by("-number").first()
+        if version is not None:
+            cards.append(_card(version, at))
+    return render(request, "billing/pricing.html", {"cards": cards})
+
+
+@require_GET
+@finance_only
+def plan_preview(request: HttpRequest, version_id: str) -> HttpResponse:
+    """Worked examples of one version, drafts included, for the plan editor's right-hand pane."""
+    version = get_object_or_404(PlanVersion.objects.select_related("plan"), pk=version_id)
+    return render(request, "billing/plan_preview.html", {"card": _card(version, now())})

@@ -1,0 +1,171 @@
+"""Seeds the demo when the database is empty, then prints how to get in, as one line of JSON.
+
+One API (imported from the upstream's own OpenAPI file), three plans, three people. Everything goes
+through the same services that the pages call.
+"""
+
+import argparse
+import json
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings.local")
+django.setup()
+
+from django.db import transaction  # noqa: E402 - Django must be set up before its models load
+
+from portal import clock  # noqa: E402
+from portal.models import (  # noqa: E402
+    Api,
+    Consumer,
+    Credential,
+    Organization,
+    Plan,
+    PlanVersion,
+    StaffRole,
+    User,
+)
+from portal.services.accounts import account_provision  # noqa: E402
+from portal.services.catalog import api_save, upstream_save  # noqa: E402
+from portal.services.credentials import credential_reveal_test  # noqa: E402
+from portal.services.openapi_import import openapi_import  # noqa: E402
+from portal.services.plans import (  # noqa: E402
+    plan_save,
+    plan_version_draft,
+    plan_version_publish,
+    plan_version_save,
+)
+from portal.services.subscriptions import subscription_create  # noqa: E402
+
+OPENAPI = Path(__file__).with_name("openapi.yaml")
+PEOPLE = (
+    ("developer", "dev@tollway.example", ""),
+    ("admin", "admin@tollway.example", StaffRole.ADMIN),
+    ("finance", "finance@tollway.example", StaffRole.FINANCE),
+)
+SAMPLE_PATH = "/v1/countries/de"
+_RATE: dict[str, Any] = {"name": "burst", "rate": 50, "per_s": 1, "burst": 100}
+PLANS: tuple[dict[str, Any], ...] = (
+    {
+        "slug": "free", "name": "Free", "rank": 0,
+        "description": "1,000 calls a month, then blocked until the next one.",
+        "prices": [],
+        "quota": {"meter": "requests", "quota": 1000, "block_at_percent": 100},
+    },
+    {
+        "slug": "starter", "name": "Starter", "rank": 1,
+        "description": "50,000 calls included; more at falling prices.",
+        "prices": [
+            {"key": "base", "model": "flat", "amount": "49.00"},
+            {"key": "calls", "meter": "requests", "model": "graduated", "tiers": [
+                {"up_to": "50000", "unit_amount": "0"},
+                {"up_to": "250000", "unit_amount": "1.20", "per": "1000"},
+                {"up_to": None, "unit_amount": "0.90", "per": "1000"},
+            ]},
+        ],
+        "quota": {"meter": "requests", "quota": 50000, "block_at_percent": 0},
+    },
+    {
+        "slug": "payg", "name": "Pay as you go", "rank": 2,
+        "description": "No base fee, 0.002 a call.",
+        "prices": [
+            {"key": "calls", "meter": "requests", "model": "per_unit", "unit_amount": "0.002"},
+        ],
+        "quota": None,
+    },
+)  # fmt: skip
+
+
+def seed_catalog(*, upstream_url: str, actor: User, now: datetime) -> None:
+    """Make upstream, API, routes and the three published plans."""
+    upstream = upstream_save(
+        upstream=None,
+        values={"name": "world-data", "targets": {upstream_url: 1}},
+        actor=actor,
+        now=now,
+    )
+    values = {
+        "name": "World Data",
+        "slug": "world-data",
+        "description": "Countries, currencies and languages of the world.",
+        "sample_path": SAMPLE_PATH,
+    }
+    api = api_save(api=None, values=values, actor=actor, now=now)
+    openapi_import(api=api, upstream=upstream, text=OPENAPI.read_text(), actor=actor, now=now)
+    api = api_save(api=api, values={**values, "is_published": True}, actor=actor, now=now)
+    for plan in PLANS:
+        seed_plan(plan, api=api, actor=actor, now=now)
+
+
+def seed_plan(values: dict[str, Any], *, api: Api, actor: User, now: datetime) -> PlanVersion:
+    shown = {name: values[name] for name in ("slug", "name", "description", "rank")}
+    plan = plan_save(plan=None, values=shown, apis=[api], actor=actor, now=now)
+    draft = plan_version_draft(plan=plan, actor=actor, now=now)
+    limits = {"quotas": [values["quota"]] if values["quota"] else [], "rate_limits": [_RATE]}
+    plan_version_save(
+        version=draft,
+        terms={"prices": values["prices"]},
+        limits=limits,
+        currency="USD",
+        trial_days=0,
+        past_due_grace_days=7,
+        actor=actor,
+        now=now,
+    )
+    return plan_version_publish(version=draft, actor=actor, now=now)
+
+
+def seed_people(*, password: str, now: datetime) -> dict[str, User]:
+    people = {}
+    for role, email, staff_role in PEOPLE:
+        user = User.objects.create_user(email, password, name=role.title(), staff_role=staff_role)
+        account_provision(user=user, now=now)
+        people[role] = user
+    return people
+
+
+@transaction.atomic
+def seed(*, password: str, upstream_url: str, now: datetime) -> None:
+    """Fill an empty database; nothing happens in one that has an organization."""
+    if Organization.objects.exists():
+        return
+    people = seed_people(password=password, now=now)
+    seed_catalog(upstream_url=upstream_url, actor=people["admin"], now=now)
+    organization = Organization.objects.get(memberships__user=people["developer"])
+    starter = Plan.objects.get(slug="starter").versions.get()
+    subscription_create(
+        organization=organization, version=starter, actor=people["developer"], now=now
+    )
+
+
+def access(password: str) -> dict[str, Any]:
+    """Say who may sign in and which key works at once."""
+    consumer = Consumer.objects.get(organization__memberships__user__email=PEOPLE[0][1])
+    key = Credential.objects.filter(consumer=consumer, environment="test").earliest("created_at")
+    return {
+        "logins": [
+            {"role": role, "email": email, "password": password} for role, email, _ in PEOPLE
+        ],
+        "test_key": credential_reveal_test(credential=key),
+        "path": SAMPLE_PATH,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--upstream", required=True)
+    options = parser.parse_args()
+    password = (options.data / "secrets" / "demo_password").read_text().strip()
+    seed(password=password, upstream_url=options.upstream, now=clock.now())
+    print(json.dumps(access(password)))  # noqa: T201 - for the caller
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,436 @@
+"""The server side of the proxy: aiohttp's parser and connection, our timeouts and caps (§19).
+
+aiohttp's low-level `web.Server` reads and frames requests (C parser); `EdgeConnection` replaces
+its request loop, so that no request, response or URL object stands between the raw bytes and the
+proxy, and closes what is silent, slow or too much. An `Exchange` is what the proxy sees of one
+request; another lane may offer the same methods over another parser.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
+
+from gateway.core.headers import RawHeaders
+from gateway.core.request_head import Hop
+
+_log = logging.getLogger(__name__)
+_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+_SWEEP_S: Final = 0.5
+_DRAIN_STEP_S: Final = 0.02
+_LINGER_S: Final = 2.0
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+MAX_LINE_BYTES: Final = 8190
+MAX_FIELD_BYTES: Final = 8192
+MAX_HEADERS: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeLimits:
+    """Seconds and counts; 0 in `max_per_address` = no cap."""
+
+    head_s: float = 10.0
+    body_idle_s: float = 30.0
+    write_stall_s: float = 30.0
+    keepalive_s: float = 75.0
+    lifetime_s: float = 3600.0
+    max_connections: int = 20_000
+    max_per_address: int = 2_000
+
+
+class BodyError(Exception):
+    """The client's body ended badly; `code` is the problem to answer with."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Exchange:
+    """One request and its answer on a client connection."""
+
+    __slots__ = (
+        "_chunk_out", "_connection", "_payload", "_until_close",
+        "gone", "http_1_0", "keep_alive", "method", "on_gone", "parse_code", "raw_headers",
+        "started", "target", "written",
+    )  # fmt: skip
+
+    def __init__(self, connection: "EdgeConnection", message: Any, payload: Any) -> None:
+        self._connection = connection
+        self._payload = payload
+        self._chunk_out = False
+        self._until_close = False
+        self.gone = False  # the client left
+        self.on_gone: Callable[[], None] | None = None
+        self.started = False
+        self.written = 0  # body bytes written to the client
+        self.parse_code = ""  # set when the parser refused the bytes
+        self.method = self.target = ""
+        self.raw_headers: RawHeaders = ()
+        self.http_1_0 = self.keep_alive = False
+        if isinstance(message, _ErrInfo):
+            self.parse_code = _parse_code(message)
+            return
+        self.method = message.method
+        self.target = message.path
+        self.raw_headers = message.raw_headers
+        self.http_1_0 = message.version < (1, 1)
+        # behind an upgrade that is not taken the parser is in no state to go on
+        self.keep_alive = not (message.should_close or message.upgrade)
+
+    @property
+    def hop(self) -> Hop:
+        return self._connection.hop
+
+    # --- request body
+
+    def whole_body(self) -> bytes | None:
+        """Return the body if all of it is here, else None."""
+        payload = self._payload
+        if payload is EMPTY_PAYLOAD:
+            return b""
+        if payload.is_eof() and payload.exception() is None:
+            return bytes(payload.read_nowait()) if not payload.at_eof() else b""
+        return None
+
+    def send_continue(self) -> None:
+        """Ask for the body (`Expect: 100-continue`), unless it is on its way already."""
+        if not self.started and not self._payload.total_bytes:
+            self._connection.send(_CONTINUE)
+
+    async def read_body(self) -> bytes:
+        """Return what arrived of the body; empty at its end.
+
+        :raises BodyError: when it breaks off, stalls or is malformed.
+        """
+        connection = self._connection
+        connection.waits_for_body = True
+        try:
+            return bytes(await self._payload.readany())
+        except web.RequestPayloadError as error:
+            raise BodyError("request_malformed") from error
+        except (ConnectionError, OSError) as error:
+            raise BodyError("client_gone") from error
+        except Exception as error:  # what aiohttp hands through from its parser
+            if connection.body_timed_out:
+                raise BodyError("request_timeout") from error
+            raise BodyError("request_malformed") from error
+        finally:
+            connection.waits_for_body = False
+
+    # --- answer
+
+    def start(
+        self, status: int, lines: list[bytes], *, length: int | None, body: bytes = b"",
+        no_body: bool = False, ends: bool = False,
+    ) -> None:  # fmt: skip
+        """Write the head and the first bytes of the body at once.
+
+        length    of the whole body; None = chunked (HTTP/1.0: until close)
+        no_body   HEAD, 204, 304: the framing is told, nothing follows
+        ends      nothing follows `body`
+        """
+        self.started = True
+        if length is None and not no_body:
+            self._chunk_out = not self.http_1_0
+            self._until_close = self.http_1_0
+        if self._until_close or self._connection.is_closing_soon:
+            self.keep_alive = False
+        head = [b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, "").encode()), *lines]
+        if length is not None:
+            head.append(b"Content-Length: %d\r\n" % length)
+        elif self._chunk_out:
+            head.append(b"Transfer-Encoding: chunked\r\n")
+        if not self.keep_alive:
+            head.append(b"Connection: close\r\n")
+        elif self.http_1_0:
+            head.append(b"Connection: keep-alive\r\n")
+        head.append(b"\r\n")
+        if body and not no_body:
+            head.append(self._framed(body))
+        if ends and self._chunk_out:
+            head.append(b"0\r\n\r\n")
+        self._connection.send(b"".join(head))
+
+    def _framed(self, data: bytes) -> bytes:
+        self.written += len(data)
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunk_out else data
+
+    async def write(self, data: bytes) -> None:
+        """Write more of the body, as fast as the client reads."""
+        self._connection.send(self._framed(data))
+        await self._connection.drain()
+
+    def finish(self) -> None:
+        """End a body that was written in pieces."""
+        if self._chunk_out:
+            self._connection.send(b"0\r\n\r\n")
+
+    def abort(self) -> None:
+        """Cut the connection: the only honest end of a body that cannot be completed."""
+        self.keep_alive = False
+        self._connection.abort()
+
+    def client_left(self) -> None:
+        self.gone = True
+        if self.on_gone is not None:
+            self.on_gone()
+
+    @property
+    def body_is_unread(self) -> bool:
+        return not self._payload.is_eof()
+
+    async def linger(self) -> None:
+        """Read on for a moment before closing, so that the answer is not lost in a reset."""
+        with suppress(Exception):
+            async with asyncio.timeout(_LINGER_S):
+                while not self._payload.is_eof():
+                    await self._payload.readany()
+
+
+def _parse_code(message: _ErrInfo) -> str:
+    error = message.exc
+    if isinstance(error, LineTooLong):
+        return "headers_too_large" if error.args[1] == MAX_FIELD_BYTES else "target_too_long"
+    return "headers_too_large" if "Too many" in message.message else "request_malformed"
+
+
+Serve = Callable[[Exchange], Awaitable[None]]
+
+
+class EdgeConnection(RequestHandler):
+    """A client connection. `start` is the loop that aiohttp runs for each connection."""
+
+    __slots__ = (
+        "_born", "_exchange", "_head_since", "_idle_since", "_limits", "_received_at",
+        "_serve", "_stalled_since", "body_timed_out", "hop", "waits_for_body",
+    )  # fmt: skip
+
+    def __init__(self, manager: "EdgeServer", *, serve: Serve, limits: EdgeLimits) -> None:
+        super().__init__(
+            manager,
+            loop=manager.loop,
+            access_log=None,  # type: ignore[arg-type]  # aiohttp tests it for truth
+            auto_decompress=False,
+            keepalive_timeout=0,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_FIELD_BYTES,
+            max_headers=MAX_HEADERS,
+        )
+        self._serve = serve
+        self._limits = limits
+        self._exchange: Exchange | None = None
+        self._born = self._received_at = self._loop.time()
+        self._head_since: float | None = self._born
+        self._idle_since: float | None = None
+        self._stalled_since: float | None = None
+        self.waits_for_body = False
+        self.body_timed_out = False
+        self.hop = Hop("", b"http", 0, trusted=False)
+
+    # --- what an exchange needs
+
+    def send(self, data: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(data)
+
+    async def drain(self) -> None:
+        if self._paused:
+            with suppress(ConnectionError):
+                await self._drain_helper()
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    @property
+    def is_closing_soon(self) -> bool:
+        return self._close or self._force_close or self._is_old()
+
+    def _is_old(self) -> bool:
+        return self._loop.time() - self._born > self._limits.lifetime_s
+
+    # --- the loop
+
+    async def start(self) -> None:
+        """Serve requests in order until the connection ends."""
+        while not self._force_close:
+            if not self._messages:
+                if self._close:
+                    break
+                await self._next_message()
+            message, payload = self._messages.popleft()
+            self._head_since = self._idle_since = None
+            if self._parser is not None:
+                self._parser.message_consumed()
+            if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+                self._resume_reading_if_drained()
+            if not await self._one(Exchange(self, message, payload)):
+                break
+            self._idle_since = self._loop.time()
+        self._task_handler = None
+        if self.transport is not None:
+            self.transport.close()
+
+    async def _next_message(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def _one(self, exchange: Exchange) -> bool:
+        """Serve one request; False = close the connection."""
+        self._exchange = exchange
+        self._request_in_progress = True
+        try:
+            await self._serve(exchange)
+            if exchange.keep_alive and exchange.body_is_unread:
+                exchange.keep_alive = False
+            if not exchange.keep_alive and not exchange.gone and exchange.body_is_unread:
+                await exchange.linger()
+        finally:
+            self._exchange = None
+            self._request_in_progress = False
+            if self._handler_waiter is not None and not self._handler_waiter.done():
+                self._handler_waiter.set_result(None)
+        return exchange.keep_alive and not exchange.gone and not self._close
+
+    # --- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection in, or close it at once when there are too many."""
+        peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        manager = self._manager
+        assert isinstance(manager, EdgeServer)  # noqa: S101 - narrows for the checker
+        address = peer[0] if isinstance(peer, tuple) else ""
+        self.hop = manager.hop(address, local[1] if isinstance(local, tuple) else 0)
+        admitted = manager.enter(address)
+        super().connection_made(transport)
+        if not admitted:
+            self.force_close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if isinstance(self._manager, EdgeServer):
+            self._manager.leave(self.hop.peer)
+        exchange = self._exchange
+        super().connection_lost(exc)
+        if exchange is not None:
+            if not exchange._payload.is_eof():
+                exchange._payload.set_exception(exc or ConnectionResetError("client left"))
+            exchange.client_left()
+
+    def data_received(self, data: bytes) -> None:
+        self._received_at = self._loop.time()
+        super().data_received(data)
+        if self._waiter is not None and not self._messages and self._head_since is None:
+            self._head_since = self._received_at
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled_since = self._loop.time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stalled_since = None
+
+    # --- deadlines, looked at by the server's sweep
+
+    def sweep(self, now: float) -> None:
+        """Close what takes too long."""
+        limits = self._limits
+        if self._stalled_since is not None and now - self._stalled_since > limits.write_stall_s:
+            self.abort()
+        elif self.waits_for_body:
+            if now - self._received_at > limits.body_idle_s:
+                self._time_body_out()
+        elif self._exchange is None:
+            since = self._head_since
+            if since is not None and now - since > limits.head_s:
+                self._time_head_out()
+            elif self._idle_since is not None and self._head_since is None:
+                old = self._is_old() or now - self._idle_since > limits.keepalive_s
+                if old:
+                    self.force_close()
+
+    def _time_body_out(self) -> None:
+        self.body_timed_out = True
+        if self._exchange is not None:
+            self._exchange._payload.set_exception(TimeoutError("body idle"))
+
+    def _time_head_out(self) -> None:
+        if self._request_count or self._received_at > self._born:
+            self.send(
+                b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+        self.force_close()
+
+
+class EdgeServer(web.Server):
+    """Makes connections, counts them per address, sweeps their deadlines."""
+
+    def __init__(
+        self, serve: Serve, *, limits: EdgeLimits, is_trusted: Callable[[str], bool]
+    ) -> None:
+        super().__init__(_never)
+        self._serve = serve
+        self._limits = limits
+        self._is_trusted = is_trusted
+        self._addresses: Counter[str] = Counter()
+        self._hops: dict[tuple[str, int], Hop] = {}
+        self._sweeper = self.loop.call_later(_SWEEP_S, self._sweep)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def __call__(self) -> RequestHandler:
+        return EdgeConnection(self, serve=self._serve, limits=self._limits)
+
+    def hop(self, address: str, port: int) -> Hop:
+        return Hop(address, b"http", port, trusted=self._is_trusted(address))
+
+    def enter(self, address: str) -> bool:
+        """Count a connection in; False = over a cap."""
+        self._addresses[address] += 1
+        cap = self._limits.max_per_address
+        over = len(self._connections) >= self._limits.max_connections
+        return not over and not (cap and self._addresses[address] > cap)
+
+    def leave(self, address: str) -> None:
+        self._addresses[address] -= 1
+        if self._addresses[address] <= 0:
+            del self._addresses[address]
+
+    @property
+    def open_connections(self) -> int:
+        return len(self._connections)
+
+    def _sweep(self) -> None:
+        now = self.loop.time()
+        for connection in self.connections:
+            if isinstance(connection, EdgeConnection):
+                connection.sweep(now)
+        self._sweeper = self.loop.call_later(_SWEEP_S, self._sweep)
+
+    async def drain_and_close(self, *, grace_s: float) -> None:
+        """Let requests in flight finish, close idle connections at once, the rest after grace."""
+        self.pre_shutdown()
+        end = self.loop.time() + grace_s
+        while self._connections and self.loop.time() < end:  # noqa: ASYNC110 - aiohttp keeps the set
+            await asyncio.sleep(_DRAIN_STEP_S)
+        self._sweeper.cancel()
+        await self.shutdown(timeout=0.1)
+
+
+async def _never(_: web.BaseRequest) -> web.StreamResponse:
+    raise NotImplementedError("EdgeConnection serves by itself")

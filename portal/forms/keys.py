@@ -1,0 +1,92 @@
+"""Forms about keys."""
+
+import ipaddress
+from datetime import UTC, datetime, time, timedelta
+from typing import Any, Final
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from portal.models import Consumer, Environment, Organization
+
+OVERLAPS: Final = {
+    "0": timedelta(0),
+    "3600": timedelta(hours=1),
+    "86400": timedelta(days=1),
+    "604800": timedelta(days=7),
+}
+
+
+class KeyForm(forms.Form):
+    """A new key. `now` bounds the expiry; the organization bounds the applications."""
+
+    name = forms.CharField(
+        label=_("Name"), max_length=80, help_text=_("Where it is used: “Production server”.")
+    )
+    environment = forms.ChoiceField(
+        label=_("Environment"), choices=Environment.choices, widget=forms.RadioSelect
+    )
+    consumer = forms.ModelChoiceField(
+        label=_("Application"), queryset=Consumer.objects.none(), empty_label=None
+    )
+    expires_on = forms.DateField(
+        label=_("Expires on"),
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}),
+        help_text=_("The key stops at 00:00 UTC of this day. Empty: it does not expire."),
+    )
+    ip_allow = forms.CharField(
+        label=_("Allowed addresses"),
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "class": "mono"}),
+        help_text=_("One address or network per line, like 203.0.113.0/24. Empty: every address."),
+    )
+
+    def __init__(self, *args: Any, organization: Organization, now: datetime, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._now = now
+        field = self.fields["consumer"]
+        assert isinstance(field, forms.ModelChoiceField)  # noqa: S101 - for the type checker
+        field.queryset = organization.consumers.filter(is_active=True).order_by("created_at")
+        field.initial = field.queryset.first()
+
+    def clean_expires_on(self) -> datetime | None:
+        day = self.cleaned_data["expires_on"]
+        if day is None:
+            return None
+        expires_at = datetime.combine(day, time(), UTC)
+        if expires_at <= self._now:
+            raise forms.ValidationError(_("Choose a day in the future."), code="past")
+        return expires_at
+
+    def clean_ip_allow(self) -> tuple[str, ...]:
+        lines = [line.strip() for line in self.cleaned_data["ip_allow"].splitlines()]
+        try:
+            return tuple(str(ipaddress.ip_network(line)) for line in lines if line)
+        except ValueError as error:
+            raise forms.ValidationError(str(error), code="address") from error
+
+
+class RotateForm(forms.Form):
+    """How long the old key goes on beside the new one."""
+
+    overlap = forms.ChoiceField(
+        label=_("The old key goes on for"),
+        choices=[
+            ("0", _("Not at all: end it now")),
+            ("3600", _("1 hour")),
+            ("86400", _("24 hours")),
+            ("604800", _("7 days")),
+        ],
+        initial="86400",
+        widget=forms.RadioSelect,
+    )
+
+    def clean_overlap(self) -> timedelta:
+        return OVERLAPS[self.cleaned_data["overlap"]]
+
+
+def initial_of(environment: str) -> dict[str, str]:
+    """Preselect an environment that the query string names; test else."""
+    known = environment in Environment.values
+    return {"environment": environment if known else Environment.TEST}

@@ -1,0 +1,368 @@
+"""The configuration file: `dump`, `diff` and an `apply` that is all or nothing, and idempotent.
+
+Applying goes through the same services as the pages, in one transaction; a dry run and a diff are
+an apply that is rolled back, so that they cannot promise something else. What changed is the
+difference of the dumps before and after. The routes of a listed API become exactly those of the
+file; everything else that the file does not name stays as it is.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from io import StringIO
+from typing import Any, NamedTuple
+
+from django.db import transaction
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from portal.core.checked_input import Problem
+from portal.core.config_schema import (
+    ApiEntry,
+    Config,
+    ConsumerEntry,
+    Entry,
+    OrganizationEntry,
+    PlanEntry,
+    SubscriptionEntry,
+    VersionEntry,
+    read_config,
+)
+from portal.errors import InputInvalidError, PortalError
+from portal.models import (
+    Api,
+    Consumer,
+    Credential,
+    Meter,
+    Organization,
+    Plan,
+    PlanVersion,
+    Route,
+    Subscription,
+    Upstream,
+    User,
+)
+from portal.services import plans, subscriptions
+from portal.services.audit import audit_record
+from portal.services.catalog import api_save, meter_save, route_delete, route_save, upstream_save
+from portal.services.config_dump import config_dump, route_name
+from portal.snapshots import snapshot_touch
+
+
+class Change(NamedTuple):
+    """One value that differs; None on a side = absent there."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+class _RollBack(Exception):
+    """Ends a dry run's transaction."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """An apply under way: who and when, and what has gone wrong so far."""
+
+    actor: User | None
+    now: datetime
+    problems: list[Problem] = field(default_factory=list)
+
+    def attempt(self, path: str, step: Callable[[], Any]) -> Any:
+        """Run one service call; note its refusal at the entry's path and go on."""
+        try:
+            with transaction.atomic():
+                return step()
+        except InputInvalidError as error:
+            self.problems += [
+                Problem(f"{path}.{p.path}" if p.path else path, p.code, p.message)
+                for p in error.problems
+            ]
+        except PortalError as error:
+            self.problems.append(Problem(path, error.code, error.public))
+        return None
+
+    def missing(self, path: str, what: str) -> None:
+        self.problems.append(Problem(path, "unknown_name", f"there is no {what}"))
+
+
+def config_write(document: Mapping[str, Any]) -> str:
+    """Write a dump as YAML."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment] # our order
+    stream = StringIO()
+    yaml.dump(dict(document), stream)
+    return stream.getvalue()
+
+
+def config_read(text: str) -> Config:
+    """Parse and check a file.
+
+    :raises InputInvalidError: with every problem.
+    """
+    try:
+        document = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise InputInvalidError([("", "not_yaml", str(error))]) from error
+    config = read_config(document)
+    if not isinstance(config, Config):
+        raise InputInvalidError(config)
+    return config
+
+
+def config_apply(
+    *, text: str, actor: User | None, now: datetime, dry_run: bool = False
+) -> tuple[Change, ...]:
+    """Bring the installation to what the file says; return what changed (or would).
+
+    :raises InputInvalidError: with every problem and its path; then nothing has changed.
+    """
+    config = config_read(text)
+    run = _Run(actor, now)
+    changes: tuple[Change, ...] = ()
+    try:
+        with transaction.atomic():
+            before = config_dump(now=now)
+            _apply(config, run)
+            if run.problems:
+                raise InputInvalidError(run.problems)
+            changes = tuple(diff_list(before, config_dump(now=now)))
+            if dry_run:
+                raise _RollBack
+            if changes:
+                audit_record(
+                    actor=actor,
+                    actor_label="" if actor else "config apply",
+                    action="config.apply",
+                    target="config",
+                    after={"changes": len(changes)},
+                    now=now,
+                )
+                snapshot_touch()
+    except _RollBack:
+        pass
+    return changes
+
+
+def _apply(config: Config, run: _Run) -> None:
+    """Apply every part in the order in which they refer to each other."""
+    for entry in config.meters:
+        held = Meter.objects.filter(slug=entry.values["slug"]).first()
+        _save(run, entry, meter_save, meter=held)
+    for entry in config.upstreams:
+        own = Upstream.objects.filter(name=entry.values["name"]).first()
+        _save(run, entry, upstream_save, upstream=own)
+    for api in config.apis:
+        _apply_api(api, run)
+    for plan in config.plans:
+        _apply_plan(plan, run)
+    for organization in config.organizations:
+        _apply_organization(organization, run)
+
+
+def _save(run: _Run, entry: Entry, service: Callable[..., Any], **own: Any) -> Any:
+    return run.attempt(
+        entry.path, lambda: service(values=entry.values, actor=run.actor, now=run.now, **own)
+    )
+
+
+def _apply_api(entry: ApiEntry, run: _Run) -> None:
+    """Save the API, then its routes, and publish it last: publishing needs a route."""
+    api = Api.objects.filter(slug=entry.values["slug"]).first()
+    if api is None:
+        hidden = Entry(entry.path, entry.values | {"is_published": False})
+        api = _save(run, hidden, api_save, api=None)
+        if api is None:
+            return
+    upstreams = {upstream.name: upstream for upstream in Upstream.objects.all()}
+    held = {route.name: route for route in api.routes.all()}
+    named = {route.values["name"] for route in entry.routes}
+    for name in sorted(held.keys() - named):
+        route_delete(route=held[name], actor=run.actor, now=run.now)
+    for route in entry.routes:
+        upstream = upstreams.get(route.upstream)
+        if upstream is None:
+            run.missing(f"{route.path}.upstream", f"upstream {route.upstream}")
+            continue
+        own = held.get(route.values["name"])
+        _save(run, route, route_save, api=api, upstream=upstream, route=own)
+    _save(run, entry, api_save, api=api)
+
+
+def _apply_plan(entry: PlanEntry, run: _Run) -> None:
+    apis = {api.slug: api for api in Api.objects.filter(slug__in=entry.apis)}
+    for index, slug in enumerate(entry.apis):
+        if slug not in apis:
+            run.missing(f"{entry.path}.apis[{index}]", f"API {slug}")
+    own = Plan.objects.filter(slug=entry.values["slug"]).first()
+    plan = _save(run, entry, plans.plan_save, plan=own, apis=apis.values())
+    if plan is None:
+        return
+    routes = {
+        route_name(route): route.pk
+        for route in Route.objects.filter(api__in=apis.values()).select_related("api")
+    }
+    for version in entry.versions:
+        _apply_version(version, plan, routes, run)
+    if entry.archived != (plan.archived_at is not None):
+        plans.plan_archive(plan=plan, archived=entry.archived, actor=run.actor, now=run.now)
+
+
+def _apply_version(entry: VersionEntry, plan: Plan, routes: Mapping[str, str], run: _Run) -> None:
+    values = dict(entry.values)
+    granted = values["limits"].get("routes")
+    if isinstance(granted, list):
+        values["limits"] = {**values["limits"], "routes": [routes.get(str(n), n) for n in granted]}
+    held = plan.versions.filter(number=entry.number).first()
+    if held is not None and held.published_at is not None:
+        run.attempt(entry.path, lambda: _check_same(held, values, published=entry.published))
+        return
+    run.attempt(entry.path, lambda: _draft(plan, entry, values, run))
+
+
+def _check_same(held: PlanVersion, values: Mapping[str, Any], *, published: bool) -> None:
+    """Refuse another content under the number of a published version."""
+    terms, limits = plans.normal_form(
+        values["terms"], values["limits"], currency=values["currency"]
+    )
+    wanted = {**values, "terms": terms, "limits": limits}
+    stored = {name: getattr(held, name) for name in wanted}
+    stored["terms"], stored["limits"] = plans.normal_form(
+        held.terms, held.limits, currency=held.currency
+    )
+    different = [name for name in wanted if stored[name] != wanted[name]]
+    if not published:
+        different.append("published")
+    if different:
+        message = f"version {held.number} is published and never changes; add a new version"
+        raise InputInvalidError((name, "plan_version_published", message) for name in different)
+
+
+def _draft(plan: Plan, entry: VersionEntry, values: dict[str, Any], run: _Run) -> None:
+    version = plans.plan_version_draft(plan=plan, actor=run.actor, now=run.now)
+    if version.number != entry.number:
+        message = f"must be {version.number}, the next one of this plan"
+        raise InputInvalidError([("number", "version_number", message)])
+    if any(getattr(version, name) != value for name, value in values.items()):
+        plans.plan_version_save(version=version, actor=run.actor, now=run.now, **values)
+    if entry.published:
+        plans.plan_version_publish(version=version, actor=run.actor, now=run.now)
+
+
+def _apply_organization(entry: OrganizationEntry, run: _Run) -> None:
+    held = Organization.objects.filter(slug=entry.values["slug"]).first()
+    organization = _store(run, Organization, held, entry, "organization")
+    for consumer in entry.consumers:
+        _apply_consumer(consumer, organization, run)
+    for subscription in entry.subscriptions:
+        _apply_subscription(subscription, organization, run)
+
+
+def _apply_consumer(entry: ConsumerEntry, organization: Organization, run: _Run) -> None:
+    held = Consumer.objects.filter(username=entry.values["username"]).first()
+    if held is not None and held.organization_id != organization.pk:
+        message = "belongs to another organization"
+        run.problems.append(Problem(f"{entry.path}.username", "taken", message))
+        return
+    consumer = _store(run, Consumer, held, entry, "consumer", organization=organization)
+    for credential in entry.credentials:
+        key = Credential.objects.filter(key_hash=credential.values["key_hash"]).first()
+        if key is not None and key.consumer_id != consumer.pk:
+            message = "belongs to another consumer"
+            run.problems.append(Problem(f"{credential.path}.key_hash", "taken", message))
+            continue
+        _store(run, Credential, key, credential, "key", consumer=consumer)
+
+
+def _store(run: _Run, model: Any, held: Any, entry: Entry, kind: str, **owner: Any) -> Any:
+    """Create or change a row that has no rules beyond its shape."""
+    if held is None:
+        held = model.objects.create(created_at=run.now, **owner, **entry.values)
+        action = f"{kind}.create"
+    else:
+        changed = {n: v for n, v in entry.values.items() if getattr(held, n) != v}
+        if not changed:
+            return held
+        for name, value in changed.items():
+            setattr(held, name, value)
+        held.save(update_fields=list(changed))
+        action = f"{kind}.update"
+    audit_record(
+        actor=run.actor,
+        actor_label="" if run.actor else "config apply",
+        action=action,
+        target=held.pk,
+        now=run.now,
+    )
+    snapshot_touch()
+    return held
+
+
+def _apply_subscription(entry: SubscriptionEntry, organization: Organization, run: _Run) -> None:
+    version = PlanVersion.objects.filter(plan__slug=entry.plan, number=entry.version).first()
+    if version is None:
+        run.missing(f"{entry.path}.version", f"version {entry.version} of plan {entry.plan}")
+        return
+    held = _held_subscription(entry, organization, version, now=run.now)
+    run.attempt(entry.path, lambda: _bring(held, entry, organization, version, run))
+
+
+def _held_subscription(
+    entry: SubscriptionEntry, organization: Organization, version: PlanVersion, *, now: datetime
+) -> Subscription | None:
+    """Find what an entry means: by its start, else the one that covers the plan's APIs."""
+    live = organization.subscriptions.exclude(ends_at__lte=now)
+    by_start = live.filter(starts_at=entry.starts_at).first() if entry.starts_at else None
+    covering = live.filter(plan__apis__in=version.plan.apis.all())
+    return by_start or covering.order_by("starts_at").first()
+
+
+def _bring(
+    held: Subscription | None,
+    entry: SubscriptionEntry,
+    organization: Organization,
+    version: PlanVersion,
+    run: _Run,
+) -> None:
+    who: dict[str, Any] = {"actor": run.actor, "now": run.now}
+    if held is None:
+        later = entry.starts_at if entry.starts_at and entry.starts_at > run.now else None
+        held = subscriptions.subscription_create(
+            organization=organization, version=version, starts_at=later, **who
+        )
+    if held.ends_at is not None and not entry.cancelled:
+        subscriptions.subscription_cancel_undo(subscription=held, **who)
+    if held.segments.latest("starts_at").plan_version_id != version.pk:
+        subscriptions.subscription_change(subscription=held, version=version, **who)
+    if held.ends_at is None and entry.cancelled:
+        subscriptions.subscription_cancel(subscription=held, reason="config apply", **who)
+
+
+_NAMES = ("slug", "name", "username", "key_hash", "number", "plan")
+
+
+def diff_list(before: Any, after: Any, path: str = "") -> Iterable[Change]:
+    """Yield the values that differ; list entries are matched by their name, else by position.
+
+    >>> list(diff_list({"a": [{"slug": "x", "n": 1}]}, {"a": [{"slug": "x", "n": 2}]}))
+    [Change(path='a[x].n', before=1, after=2)]
+    """
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in [*before, *(k for k in after if k not in before)]:
+            place = f"{path}.{key}" if path and not str(key).startswith("[") else f"{path}{key}"
+            yield from diff_list(before.get(key), after.get(key), place)
+    elif isinstance(before, list) and isinstance(after, list):
+        yield from diff_list(_keyed(before), _keyed(after), path)
+    elif before != after:
+        yield Change(path, before, after)
+
+
+def _keyed(items: list[Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for index, item in enumerate(items):
+        names = [str(item[n]) for n in _NAMES if n in item] if isinstance(item, dict) else []
+        key = f"[{names[0]}]" if names else f"[{index}]"
+        found[key if key not in found else f"[{index}]"] = item
+    return found

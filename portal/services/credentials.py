@@ -1,0 +1,204 @@
+"""API keys: make, rotate, revoke, show a test key again.
+
+The key text is built by `gateway.contracts.api_keys`. Stored are its hash, the start that may be
+shown and its last four characters; a test key also sealed. Every change is audited and marks the
+snapshot, in one transaction.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from allauth.account.models import EmailAddress
+from django.conf import settings
+from django.db import transaction
+
+from gateway.contracts.api_keys import build_key, key_hash, parse_key
+from portal.errors import CredentialEndedError, MailUnverifiedError, NotFoundError
+from portal.models import Consumer, Credential, Environment, User
+from portal.services.audit import audit_record
+from portal.services.sealing import seal, unseal
+from portal.snapshots import snapshot_touch
+
+RANDOM_BYTES: Final = 24
+LAST_CHARS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCredential:
+    """A new key; `secret` is the only copy of a live one."""
+
+    credential: Credential
+    secret: str
+
+
+def key_kind(environment: str) -> str:
+    """Return the kind of key to mint: a sandbox's live keys are its own and worth nothing else."""
+    if environment == Environment.TEST:
+        return "test"
+    return "sbx" if settings.ENV.sandbox else "live"
+
+
+def has_verified_mail(user: User) -> bool:
+    return bool(EmailAddress.objects.filter(user=user, verified=True).exists())
+
+
+def _audited(credential: Credential) -> dict[str, Any]:
+    return {
+        "name": credential.name,
+        "environment": credential.environment,
+        "shown": str(credential),
+        "consumer": credential.consumer_id,
+        "scopes": credential.scopes,
+        "ip_allow": credential.ip_allow,
+        "expires_at": credential.expires_at,
+    }
+
+
+def _mint(*, like: Credential) -> IssuedCredential:
+    """Give an unsaved credential a fresh secret and save it."""
+    secret = build_key(key_kind(like.environment), secrets.token_bytes(RANDOM_BYTES))
+    parsed = parse_key(secret)
+    assert parsed is not None, "a key we built must parse"  # noqa: S101 - our own contract
+    like.key_hash = key_hash(secret)
+    like.prefix = parsed.shown
+    like.last4 = secret[-LAST_CHARS:]
+    like.sealed_secret = seal(secret) if like.environment == Environment.TEST else ""
+    like.save(force_insert=True)
+    return IssuedCredential(like, secret)
+
+
+def _check_mail(environment: str, actor: User | None) -> None:
+    if environment == Environment.LIVE and actor is not None and not has_verified_mail(actor):
+        raise MailUnverifiedError
+
+
+@transaction.atomic
+def credential_create(
+    *,
+    consumer: Consumer,
+    name: str,
+    environment: str,
+    actor: User | None,
+    now: datetime,
+    scopes: tuple[str, ...] = (),
+    ip_allow: tuple[str, ...] = (),
+    expires_at: datetime | None = None,
+) -> IssuedCredential:
+    """Make a key and return its secret, which for a live key is never seen again.
+
+    A live key works once a subscription is active; it may be made before. `actor=None` is the
+    installation itself (seeding, configuration).
+
+    :raises MailUnverifiedError: for a live key while the actor's address is not verified.
+    """
+    _check_mail(environment, actor)
+    issued = _mint(
+        like=Credential(
+            consumer=consumer,
+            name=name,
+            environment=environment,
+            scopes=list(scopes),
+            ip_allow=list(ip_allow),
+            created_by=actor,
+            created_at=now,
+            expires_at=expires_at,
+        )
+    )
+    audit_record(
+        actor=actor,
+        action="key.create",
+        target=issued.credential.pk,
+        now=now,
+        organization=consumer.organization,
+        after=_audited(issued.credential),
+    )
+    snapshot_touch()
+    return issued
+
+
+def is_ended(credential: Credential, *, now: datetime) -> bool:
+    """Say whether a key no longer works: revoked, or its expiry has come."""
+    over = credential.expires_at is not None and credential.expires_at <= now
+    return credential.revoked_at is not None or over
+
+
+@transaction.atomic
+def credential_revoke(
+    *, credential: Credential, actor: User | None, now: datetime, reason: str = ""
+) -> None:
+    """End a key at once; every gateway refuses it within a second.
+
+    :raises CredentialEndedError: if it was revoked before.
+    """
+    rows = Credential.objects.filter(pk=credential.pk, revoked_at__isnull=True)
+    if rows.update(revoked_at=now, sealed_secret="") != 1:
+        raise CredentialEndedError
+    audit_record(
+        actor=actor,
+        action="key.revoke",
+        target=credential.pk,
+        now=now,
+        organization=credential.consumer.organization,
+        before=_audited(credential),
+        reason=reason,
+    )
+    snapshot_touch()
+
+
+@transaction.atomic
+def credential_rotate(
+    *, credential: Credential, overlap: timedelta, actor: User | None, now: datetime
+) -> IssuedCredential:
+    """Make a successor with the same name, scopes and addresses; the old key ends after `overlap`.
+
+    The old key never outlives its own expiry; with no overlap it is revoked at once.
+
+    :raises CredentialEndedError: if it has ended or was rotated before.
+    :raises MailUnverifiedError: as for a new key.
+    """
+    _check_mail(credential.environment, actor)
+    if is_ended(credential, now=now):
+        raise CredentialEndedError
+    issued = _mint(
+        like=Credential(
+            consumer=credential.consumer,
+            name=credential.name,
+            environment=credential.environment,
+            scopes=credential.scopes,
+            ip_allow=credential.ip_allow,
+            created_by=actor,
+            created_at=now,
+            expires_at=credential.expires_at,
+        )
+    )
+    ends_at = min(filter(None, (credential.expires_at, now + overlap)))
+    ending: dict[str, Any] = {"expires_at": ends_at} if overlap else {"revoked_at": now}
+    rows = Credential.objects.filter(
+        pk=credential.pk, rotated_to__isnull=True, revoked_at__isnull=True
+    )
+    if rows.update(rotated_to=issued.credential, **ending) != 1:
+        raise CredentialEndedError
+    audit_record(
+        actor=actor,
+        action="key.rotate",
+        target=credential.pk,
+        now=now,
+        organization=credential.consumer.organization,
+        before=_audited(credential),
+        after={**_audited(issued.credential), "successor": issued.credential.pk, "ends": ends_at},
+    )
+    snapshot_touch()
+    return issued
+
+
+def credential_reveal_test(*, credential: Credential) -> str:
+    """Return a test key's text. It reads only, so nothing is audited.
+
+    :raises NotFoundError: for a live key, which nobody can show.
+    :raises SealBrokenError: if the installation's secret key has changed since.
+    """
+    if credential.environment != Environment.TEST or not credential.sealed_secret:
+        raise NotFoundError
+    return unseal(credential.sealed_secret)

@@ -1,0 +1,393 @@
+"""Who is on which plan version, since when: segments are closed and opened here, nothing more.
+
+Billing derives every amount from the segments. A change takes effect at least two seconds ahead,
+so that every gateway knows of it before the first call that it decides (`architecture.md` §3).
+The organization's row is locked while overlaps are checked, so that two subscriptions of the same
+API cannot slip in side by side.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db import transaction
+from django.db.models import Count, F, OuterRef, Q, Subquery
+
+from portal.core.periods import period_number, period_of
+from portal.errors import (
+    ChangeTooSoonError,
+    InputInvalidError,
+    PlanNotOfferedError,
+    SubscriptionOverlapError,
+    SubscriptionStateError,
+)
+from portal.models import (
+    BillingPeriod,
+    Organization,
+    PlanVersion,
+    Segment,
+    Subscription,
+    User,
+)
+from portal.services.audit import audit_record
+from portal.snapshots import snapshot_touch
+
+LEAD: Final = timedelta(seconds=2)
+PERIODS_AHEAD: Final = 3  # the current one and two more, so that two are left when one ends
+_SECOND: Final = timedelta(seconds=1)
+
+
+def soonest_change(now: datetime) -> datetime:
+    """Return the first whole second that is far enough ahead for every gateway to know."""
+    earliest = now + LEAD
+    whole = earliest.replace(microsecond=0)
+    return whole if whole == earliest else whole + _SECOND
+
+
+def subscription_create(
+    *,
+    organization: Organization,
+    version: PlanVersion,
+    actor: User | None,
+    now: datetime,
+    starts_at: datetime | None = None,
+) -> Subscription:
+    """Put an organization on a plan version, from now or a later instant on.
+
+    The billing anchor is the start; the trial of the version is given once per organization.
+
+    :raises PlanNotOfferedError: for a draft version or an archived plan.
+    :raises SubscriptionOverlapError: when another subscription covers one of the plan's APIs.
+    :raises InputInvalidError: for a start in the past or another currency than the organization's.
+    """
+    start = (starts_at or now).replace(microsecond=0)
+    if start < now.replace(microsecond=0):
+        raise InputInvalidError([("starts_at", "in_the_past", "must not be in the past")])
+    _check_offered(version)
+    with transaction.atomic():
+        organization = Organization.objects.select_for_update().get(pk=organization.pk)
+        _check_currency(organization, version)
+        _check_overlap(organization, version, start=start)
+        trial = version.trial_days and not organization.subscriptions.filter(
+            trial_ends_at__isnull=False
+        )
+        subscription = Subscription.objects.create(
+            organization=organization,
+            plan=version.plan,
+            starts_at=start,
+            billing_anchor=start,
+            trial_ends_at=start + timedelta(days=version.trial_days) if trial else None,
+            created_at=now,
+        )
+        Segment.objects.create(subscription=subscription, plan_version=version, starts_at=start)
+        periods_open(subscription=subscription, now=now)
+        _record(subscription, "subscription.create", actor, now, {"plan_version": version.pk})
+    return subscription
+
+
+def _check_offered(version: PlanVersion) -> None:
+    if version.published_at is None or version.plan.archived_at is not None:
+        raise PlanNotOfferedError
+
+
+def _check_currency(organization: Organization, version: PlanVersion) -> None:
+    """Keep one currency per organization; the first subscription chooses it."""
+    if organization.currency == version.currency:
+        return
+    if organization.subscriptions.exists():
+        message = f"must be {organization.currency}, as the organization's other subscriptions"
+        raise InputInvalidError([("version", "mixed_currency", message)])
+    organization.currency = version.currency
+    organization.save(update_fields=["currency"])
+
+
+def _check_overlap(
+    organization: Organization,
+    version: PlanVersion,
+    *,
+    start: datetime,
+    own: Subscription | None = None,
+) -> None:
+    """Refuse when, from `start` on, another subscription covers an API of the version's plan."""
+    others = Segment.objects.filter(
+        Q(ends_at__isnull=True) | Q(ends_at__gt=start),
+        subscription__organization=organization,
+        plan_version__plan__apis__in=version.plan.apis.all(),
+    )
+    if own is not None:
+        others = others.exclude(subscription=own)
+    paused = Subscription.objects.filter(
+        Q(ends_at__isnull=True) | Q(ends_at__gt=start),
+        organization=organization,
+        paused_at__isnull=False,
+        plan__apis__in=version.plan.apis.all(),
+    ).exclude(pk=own.pk if own else "")
+    if others.exists() or paused.exists():
+        raise SubscriptionOverlapError
+
+
+def is_upgrade(*, subscription: Subscription, version: PlanVersion) -> bool:
+    """Say whether the version's plan ranks above the current one: then a change is due at once."""
+    return version.plan.rank > subscription.plan.rank
+
+
+def subscription_change(
+    *,
+    subscription: Subscription,
+    version: PlanVersion,
+    actor: User | None,
+    now: datetime,
+    at: datetime | None = None,
+    carry_over: bool = True,
+) -> Segment:
+    """Close the running segment at `at` and open the next; a change planned before is replaced.
+
+    at          None = an upgrade as soon as gateways can know, anything else at the period's end
+    carry_over  usage of the period so far counts on under the new terms
+
+    :raises ChangeTooSoonError: for an instant less than two seconds ahead.
+    :raises PlanNotOfferedError: for a draft version or an archived plan.
+    :raises SubscriptionStateError: when it is cancelled, paused or ended.
+    :raises SubscriptionOverlapError: when the new plan's APIs are covered elsewhere.
+    """
+    _check_offered(version)
+    with transaction.atomic():
+        subscription = _locked(subscription)
+        if subscription.ends_at is not None or subscription.paused_at is not None:
+            raise SubscriptionStateError
+        upgrade = is_upgrade(subscription=subscription, version=version)
+        at = at or (soonest_change(now) if upgrade else _period_end(subscription, now=now))
+        if at < now + LEAD:
+            raise ChangeTooSoonError
+        _check_currency(subscription.organization, version)
+        _check_overlap(subscription.organization, version, start=at, own=subscription)
+        running = _drop_planned(subscription, now=now)
+        if at <= running.starts_at:
+            raise ChangeTooSoonError
+        Segment.objects.filter(pk=running.pk).update(ends_at=at)
+        opened = Segment.objects.create(
+            subscription=subscription, plan_version=version, starts_at=at, carry_over=carry_over
+        )
+        _record(
+            subscription,
+            "subscription.change",
+            actor,
+            now,
+            {"plan_version": version.pk, "at": at, "carry_over": carry_over},
+        )
+    return opened
+
+
+def subscription_change_undo(
+    *, subscription: Subscription, actor: User | None, now: datetime
+) -> None:
+    """Forget a change that is planned and not yet in force.
+
+    :raises SubscriptionStateError: when none is planned, or the subscription is cancelled.
+    """
+    with transaction.atomic():
+        subscription = _locked(subscription)
+        planned = subscription.segments.filter(starts_at__gt=now).exists()
+        if not planned or subscription.ends_at is not None:
+            raise SubscriptionStateError
+        _drop_planned(subscription, now=now)
+        _record(subscription, "subscription.change_undo", actor, now)
+
+
+def subscription_cancel(
+    *,
+    subscription: Subscription,
+    actor: User | None,
+    now: datetime,
+    reason: str = "",
+    at_once: bool = False,
+) -> datetime:
+    """End the subscription with its period (or at once); return the instant.
+
+    :raises SubscriptionStateError: when it is cancelled or ended already.
+    """
+    with transaction.atomic():
+        subscription = _locked(subscription)
+        if subscription.ends_at is not None:
+            raise SubscriptionStateError
+        ends_at = soonest_change(now) if at_once else _period_end(subscription, now=now)
+        ends_at = max(ends_at, subscription.starts_at)
+        if subscription.paused_at is None:
+            running = _drop_planned(subscription, now=now)
+            Segment.objects.filter(pk=running.pk).update(ends_at=ends_at)
+        Subscription.objects.filter(pk=subscription.pk).update(ends_at=ends_at)
+        _record(subscription, "subscription.cancel", actor, now, {"at": ends_at}, reason=reason)
+    return ends_at
+
+
+def subscription_cancel_undo(
+    *, subscription: Subscription, actor: User | None, now: datetime
+) -> None:
+    """Let a cancelled subscription go on, while it has not ended.
+
+    :raises SubscriptionStateError: when it is not cancelled, or has ended.
+    """
+    with transaction.atomic():
+        subscription = _locked(subscription)
+        if subscription.ends_at is None or subscription.ends_at <= now:
+            raise SubscriptionStateError
+        if subscription.paused_at is None:
+            last = subscription.segments.select_related("plan_version__plan").latest("starts_at")
+            _check_overlap(
+                subscription.organization,
+                last.plan_version,
+                start=subscription.ends_at,
+                own=subscription,
+            )
+            Segment.objects.filter(pk=last.pk).update(ends_at=None)
+        Subscription.objects.filter(pk=subscription.pk).update(ends_at=None)
+        subscription.ends_at = None
+        periods_open(subscription=subscription, now=now)
+        _record(subscription, "subscription.cancel_undo", actor, now)
+
+
+def subscription_pause(
+    *, subscription: Subscription, actor: User | None, now: datetime, reason: str = ""
+) -> datetime:
+    """Close the running segment: while paused nothing is let through and nothing is due.
+
+    :raises SubscriptionStateError: when it is cancelled, paused, ended or not yet running.
+    """
+    with transaction.atomic():
+        subscription = _locked(subscription)
+        stopped = subscription.ends_at is not None or subscription.paused_at is not None
+        if stopped or subscription.starts_at > now:
+            raise SubscriptionStateError
+        at = soonest_change(now)
+        running = _drop_planned(subscription, now=now)
+        Segment.objects.filter(pk=running.pk).update(ends_at=at)
+        Subscription.objects.filter(pk=subscription.pk).update(paused_at=at)
+        _record(subscription, "subscription.pause", actor, now, {"at": at}, reason=reason)
+    return at
+
+
+def subscription_resume(
+    *, subscription: Subscription, actor: User | None, now: datetime
+) -> Segment:
+    """Open a segment on the plan version that was paused.
+
+    :raises SubscriptionStateError: when it is not paused, or has ended.
+    """
+    with transaction.atomic():
+        subscription = _locked(subscription)
+        ended = subscription.ends_at is not None
+        if subscription.paused_at is None or ended or subscription.paused_at > now:
+            raise SubscriptionStateError
+        last = subscription.segments.latest("starts_at")
+        opened = Segment.objects.create(
+            subscription=subscription,
+            plan_version_id=last.plan_version_id,
+            starts_at=soonest_change(now),
+        )
+        Subscription.objects.filter(pk=subscription.pk).update(paused_at=None)
+        _record(subscription, "subscription.resume", actor, now)
+    return opened
+
+
+def periods_open(*, subscription: Subscription, now: datetime) -> int:
+    """Store every period up to two after the current one; return how many are new.
+
+    Boundaries are computed here once, from the anchor, and never again (ADR-0003).
+    """
+    current = period_number(max(now, subscription.starts_at), anchor=subscription.billing_anchor)
+    held = set(subscription.periods.values_list("number", flat=True))
+    rows = []
+    for number in range(current + PERIODS_AHEAD):
+        period = period_of(number, anchor=subscription.billing_anchor)
+        beyond = subscription.ends_at is not None and period.start >= subscription.ends_at
+        if number not in held and not beyond:
+            rows.append(
+                BillingPeriod(
+                    subscription=subscription,
+                    number=number,
+                    starts_at=period.start,
+                    ends_at=period.end,
+                )
+            )
+    BillingPeriod.objects.bulk_create(rows, ignore_conflicts=True)
+    return len(rows)
+
+
+def periods_open_due(*, now: datetime) -> int:
+    """Open periods of every subscription that is short of them; return how many were opened.
+
+    Also lets `Subscription.plan` follow a change that has come into force.
+    """
+    running = Subscription.objects.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=now))
+    short = running.annotate(ahead=Count("periods", filter=Q(periods__ends_at__gt=now))).filter(
+        ahead__lt=PERIODS_AHEAD
+    )
+    opened = 0
+    with transaction.atomic():
+        for subscription in short.order_by("pk"):
+            opened += periods_open(subscription=subscription, now=now)
+        followed = _plans_follow(now=now)
+        if opened or followed:
+            snapshot_touch()
+    return opened
+
+
+def _plans_follow(*, now: datetime) -> int:
+    in_force = (
+        Segment.objects.filter(subscription=OuterRef("pk"), starts_at__lte=now)
+        .order_by("-starts_at")
+        .values("plan_version__plan")[:1]
+    )
+    behind = Subscription.objects.annotate(held=Subquery(in_force)).exclude(plan=F("held"))
+    moved = list(behind.filter(held__isnull=False).values_list("pk", "held"))
+    for pk, plan in moved:
+        Subscription.objects.filter(pk=pk).update(plan=plan)
+    return len(moved)
+
+
+def _locked(subscription: Subscription) -> Subscription:
+    """Lock the organization, then read the subscription as it is now."""
+    Organization.objects.select_for_update().get(pk=subscription.organization_id)
+    return Subscription.objects.select_related("plan", "organization").get(pk=subscription.pk)
+
+
+def _drop_planned(subscription: Subscription, *, now: datetime) -> Segment:
+    """Delete segments that have not begun, except the first; return the running one, open."""
+    segments = list(subscription.segments.order_by("starts_at"))
+    begun = [segment for segment in segments if segment.starts_at <= now] or segments[:1]
+    running = begun[-1]
+    planned = [segment.pk for segment in segments if segment.starts_at > running.starts_at]
+    Segment.objects.filter(pk__in=planned).delete()
+    Segment.objects.filter(pk=running.pk).update(ends_at=None)
+    return running
+
+
+def _period_end(subscription: Subscription, *, now: datetime) -> datetime:
+    """Return the end of the stored period that runs now, or of the first when it is to come."""
+    periods_open(subscription=subscription, now=now)
+    ends_at: datetime = (
+        subscription.periods.filter(ends_at__gt=now)
+        .order_by("starts_at")
+        .values_list("ends_at", flat=True)[0]
+    )
+    return max(ends_at, soonest_change(now))
+
+
+def _record(
+    subscription: Subscription,
+    action: str,
+    actor: User | None,
+    now: datetime,
+    after: object = None,
+    *,
+    reason: str = "",
+) -> None:
+    audit_record(
+        actor=actor,
+        action=action,
+        target=subscription.pk,
+        organization=subscription.organization,
+        after=after,
+        reason=reason,
+        now=now,
+    )
+    snapshot_touch()

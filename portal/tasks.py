@@ -1,0 +1,14 @@
+"""Celery tasks of the portal: each calls one service; every one may be lost and run twice."""
+
+from celery import shared_task
+
+from portal import clock
+from portal.snapshots import snapshot_due, snapshot_publish, snapshot_state
+
+
+@shared_task(name="portal.snapshot_publish")
+def snapshot_publish_task() -> None:
+    """Publish what changed, unless the endpoint's ticker was quicker."""
+    now = clock.now()
+    if snapshot_due(snapshot_state(), now=now):
+        snapshot_publish(now=now)

@@ -1,0 +1,223 @@
+"""The chain of a period: in advance, after an upgrade, at the close, late, after a void."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from billing.errors import InvoiceStateError, StaleApprovalError
+from billing.models import Invoice, InvoiceLine, UsageSnapshot
+from billing.services.close import CloseOutcome, period_close, usage_recheck
+from billing.services.invoices import invoice_advance
+from billing.services.review import clean_approve, draft_void, invoice_approve, invoice_hold
+from portal.models import AuditEvent, BillingPeriod
+from tests.factories.billing import (
+    FEB,
+    JAN,
+    Customer,
+    customer,
+    finance_user,
+    plan_changed,
+    plan_version,
+    pro_terms,
+)
+from tests.fakes.usage import FakeUsageReader
+
+pytestmark = pytest.mark.django_db
+MID = datetime(2026, 1, 16, tzinfo=UTC)
+LATER = FEB + timedelta(hours=2)
+
+
+def close(who: Customer, reader: FakeUsageReader, now: datetime = LATER) -> CloseOutcome:
+    return period_close(
+        subscription_id=who.subscription.pk,
+        period_id=who.january.pk,
+        reader=reader,
+        expected=(),
+        grace_s=3600,
+        now=now,
+    )
+
+
+def settle_all(period: BillingPeriod) -> None:
+    """Take the period's draft as issued and paid, move by move, as the issuing would."""
+    for before, after in pairwise(("draft", "approved", "issuing", "open", "paid")):
+        Invoice.objects.filter(period=period, state=before).update(state=after)
+
+
+def nets(invoice: Invoice | None) -> dict[str, int]:
+    assert invoice is not None
+    return {line.line_key: line.net_minor for line in invoice.lines.all()}
+
+
+def test_advance_upgrade_period_late() -> None:
+    who = customer()
+    first = invoice_advance(period_id=who.january.pk, now=JAN).invoice
+    assert nets(first) == {"base": 4900}
+    settle_all(who.january)
+
+    bigger = plan_version(slug="scale", terms=pro_terms(base="199.00"))
+    plan_changed(who.subscription, to=bigger, at=MID)
+    second = invoice_advance(period_id=who.january.pk, now=MID).invoice
+    assert second is not None
+    assert (second.n, sorted(nets(second).values())) == (2, [-2529, 10271])
+    assert second.total_minor == 12642 - 4900
+    settle_all(who.january)
+
+    reader = FakeUsageReader(complete_to=LATER)
+    reader.add(who.subscription.pk, JAN, 40_000)
+    reader.add(who.subscription.pk, MID, 12_000)
+    third = close(who, reader).invoice
+    assert third is not None
+    assert (third.n, third.kind, third.total_minor) == (3, "period", 240)
+    settle_all(who.january)
+
+    reader.add(who.subscription.pk, MID + timedelta(days=1), 1)
+    late = usage_recheck(period_id=who.january.pk, reader=reader, expected=(), now=LATER).invoice
+    assert late is not None
+    assert (late.n, late.kind, late.total_minor) == (4, "late", 120)
+    assert UsageSnapshot.objects.filter(period=who.january, revision=2).count() == 1
+    assert "late_usage" in late.flags
+
+    billed = InvoiceLine.objects.filter(invoice__period=who.january)
+    assert sum(line.net_minor for line in billed) == 12642 + 360
+
+
+def test_the_same_again_writes_nothing() -> None:
+    who = customer()
+    reader = FakeUsageReader(complete_to=LATER)
+    reader.add(who.subscription.pk, JAN, 61_250)
+    first = invoice_advance(period_id=who.january.pk, now=JAN).invoice
+    again = invoice_advance(period_id=who.january.pk, now=JAN + timedelta(days=3))
+    assert (again.invoice, again.changed) == (first, False)
+    assert close(who, reader).closed
+    assert close(who, reader) == CloseOutcome(True)
+    assert Invoice.objects.count() == 1
+    assert Invoice.objects.get().total_minor == 4900 + 1440
+
+
+def test_a_second_runner_in_the_middle_changes_nothing() -> None:
+    who = customer()
+    reader = FakeUsageReader(complete_to=LATER)
+    reader.add(who.subscription.pk, JAN, 61_250)
+    inner: list[CloseOutcome] = []
+    reader.on_read = lambda: inner.append(close(who, reader))
+    assert close(who, reader).closed
+    assert Invoice.objects.filter(period=who.january).count() == 1
+    assert UsageSnapshot.objects.filter(period=who.january).count() == 1
+
+
+@pytest.mark.parametrize(
+    ("case", "complete_to", "letters", "text"),
+    [
+        ("a silent node", FEB, 0, "not proven complete (n1: silent)"),
+        ("nothing proven yet", None, 0, "not proven complete"),
+        ("a dead letter", LATER, 1, "1 dead letters"),
+    ],
+)
+def test_a_blocked_close_changes_nothing(
+    case: str, complete_to: datetime | None, letters: int, text: str
+) -> None:
+    who = customer()
+    reader = FakeUsageReader(complete_to=complete_to, letters=letters)
+    outcome = close(who, reader)
+    assert not outcome.closed, case
+    assert text in outcome.blockers[0]
+    assert not UsageSnapshot.objects.exists()
+    assert BillingPeriod.objects.get(pk=who.january.pk).closed_at is None
+
+
+def test_a_void_document_is_picked_up_by_the_next() -> None:
+    who, finance = customer(), finance_user()
+    first = invoice_advance(period_id=who.january.pk, now=JAN).invoice
+    assert first is not None
+    draft_void(invoice_id=first.pk, reason="wrong address", actor=finance, now=JAN)
+    assert invoice_advance(period_id=who.january.pk, now=MID).changed is False
+    outcome = close(who, FakeUsageReader(complete_to=LATER))
+    assert outcome.invoice is not None
+    assert (outcome.invoice.n, nets(outcome.invoice)["base"]) == (2, 4900)
+
+
+def test_approval_covers_the_hash() -> None:
+    who, finance = customer(), finance_user()
+    draft = invoice_advance(period_id=who.january.pk, now=JAN).invoice
+    assert draft is not None
+    with pytest.raises(StaleApprovalError):
+        invoice_approve(invoice_id=draft.pk, content_hash="0" * 64, actor=finance, now=JAN)
+    assert Invoice.objects.get(pk=draft.pk).state == "draft"
+    assert not AuditEvent.objects.filter(action="invoice.approve").exists()
+
+    seen = draft.content_hash
+    bigger = plan_version(slug="scale", terms=pro_terms(base="199.00"))
+    plan_changed(who.subscription, to=bigger, at=MID)
+    changed = invoice_advance(period_id=who.january.pk, now=MID).invoice
+    assert changed is not None
+    assert next(iter(changed.rerate_diff))["line_key"].startswith("base")
+    with pytest.raises(StaleApprovalError):
+        invoice_approve(invoice_id=draft.pk, content_hash=seen, actor=finance, now=MID)
+    invoice_approve(invoice_id=draft.pk, content_hash=changed.content_hash, actor=finance, now=MID)
+    assert AuditEvent.objects.get(action="invoice.approve").actor == finance
+    with pytest.raises(InvoiceStateError):
+        invoice_approve(
+            invoice_id=draft.pk, content_hash=changed.content_hash, actor=finance, now=MID
+        )
+
+
+def test_bulk_approval_leaves_flagged_and_changed_drafts() -> None:
+    who, finance = customer(), finance_user()
+    draft = invoice_advance(period_id=who.january.pk, now=JAN).invoice
+    assert draft is not None
+    assert "first_invoice" in draft.flags
+    assert clean_approve(actor=finance, now=JAN, hashes={draft.pk: draft.content_hash}) == (0, 1)
+    Invoice.objects.filter(pk=draft.pk).update(flags=[])
+    assert clean_approve(actor=finance, now=JAN, hashes={draft.pk: "old"}) == (0, 1)
+    assert clean_approve(actor=finance, now=JAN, hashes={draft.pk: draft.content_hash}) == (1, 0)
+
+
+def test_a_held_document_waits_and_says_why() -> None:
+    who, finance = customer(), finance_user()
+    draft = invoice_advance(period_id=who.january.pk, now=JAN).invoice
+    assert draft is not None
+    held = invoice_hold(invoice_id=draft.pk, reason="ask sales", actor=finance, now=JAN)
+    assert (held.state, held.hold_reason) == ("held", "ask sales")
+    with pytest.raises(InvoiceStateError):
+        invoice_approve(
+            invoice_id=draft.pk, content_hash=draft.content_hash, actor=finance, now=JAN
+        )
+
+
+def test_the_database_refuses_changes_of_what_was_issued() -> None:
+    who = customer()
+    reader = FakeUsageReader(complete_to=LATER)
+    reader.add(who.subscription.pk, JAN, 61_250)
+    invoice = close(who, reader).invoice
+    assert invoice is not None
+    settle_all(who.january)
+    refused = (
+        lambda: Invoice.objects.filter(pk=invoice.pk).update(total_minor=1),
+        lambda: Invoice.objects.filter(pk=invoice.pk).update(state="draft"),
+        lambda: invoice.lines.update(amount_minor=1),
+        lambda: invoice.lines.all().delete(),
+        lambda: UsageSnapshot.objects.update(billed="1"),
+        lambda: UsageSnapshot.objects.all().delete(),
+    )
+    for change in refused:
+        with pytest.raises(IntegrityError), transaction.atomic():
+            change()
+    assert Invoice.objects.get(pk=invoice.pk).total_minor == invoice.total_minor
+
+
+def test_tax_and_credit_are_of_the_document() -> None:
+    terms = pro_terms() | {"credits": [{"amount": "20.00"}]}
+    who = customer(version=plan_version(terms=terms), tax="20")
+    first = invoice_advance(period_id=who.january.pk, now=JAN).invoice
+    assert first is not None
+    assert (first.subtotal_minor, first.credit_minor, first.tax_minor) == (4900, 2000, 580)
+    assert first.total_minor == 3480
+    settle_all(who.january)
+    reader = FakeUsageReader(complete_to=LATER)
+    reader.add(who.subscription.pk, JAN, 61_250)
+    second = close(who, reader).invoice
+    assert second is not None
+    assert (second.subtotal_minor, second.credit_minor, second.tax_minor) == (1440, 0, 288)

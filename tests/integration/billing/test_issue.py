@@ -1,0 +1,193 @@
+"""Issuing and collecting through a collector that loses answers, declines and disagrees."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.core import mail
+
+from billing.errors import CollectorBusyError, CollectorUnavailableError
+from billing.models import CustomerAccount, Invoice, Outbox, Payment, WebhookInbox
+from billing.payments.port import Card
+from billing.services.documents import invoice_pdf
+from billing.services.dunning import block_due
+from billing.services.inbox import event_apply
+from billing.services.invoices import invoice_advance
+from billing.services.issue import alarm_clear, invoice_issue, issue_due_list
+from billing.services.payments import collect_due_list, open_void, payment_collect
+from billing.services.review import invoice_approve
+from billing.webhooks import inbox_store
+from portal.models import Organization
+from tests.factories.billing import JAN, Customer, customer, finance_user
+from tests.fakes.collector import FakeCollector
+
+pytestmark = pytest.mark.django_db
+WALL = datetime(2026, 6, 1, tzinfo=UTC)
+CARD = Card(payment_method_id="pm_1", brand="visa", last4="4242", expires="01/2030")
+DAYS = [3, 5, 7]
+
+
+def approved(who: Customer) -> Invoice:
+    draft = invoice_advance(period_id=who.january.pk, now=JAN).invoice
+    assert draft is not None
+    return invoice_approve(
+        invoice_id=draft.pk, content_hash=draft.content_hash, actor=finance_user(), now=JAN
+    )
+
+
+def issue(invoice: Invoice, collector: FakeCollector, wall: datetime = WALL) -> Invoice:
+    invoice_issue(invoice_id=invoice.pk, collector=collector, now=JAN, wall=wall)
+    return Invoice.objects.get(pk=invoice.pk)
+
+
+def collect(invoice: Invoice, collector: FakeCollector, now: datetime = JAN) -> Invoice:
+    payment_collect(
+        invoice_id=invoice.pk, collector=collector, dunning_days=DAYS, now=now, wall=WALL
+    )
+    return Invoice.objects.get(pk=invoice.pk)
+
+
+def with_card(who: Customer) -> None:
+    CustomerAccount.objects.create(
+        organization=who.organization,
+        stripe_customer_id="cus_9",
+        payment_method_id="pm_1",
+        updated_at=WALL,
+    )
+
+
+def test_an_approved_invoice_becomes_open_once() -> None:
+    who, collector = customer(tax="20"), FakeCollector()
+    invoice = issue(approved(who), collector)
+    assert (invoice.state, invoice.number, invoice.stripe_total_minor) == (
+        "open",
+        "2026-000001",
+        5880,
+    )
+    assert [(x.line_key, x.amount_minor) for x in collector.lines["in_1"]] == [
+        ("base", 4900),
+        (":tax", 980),
+    ]
+    before = len(collector.calls)
+    issue(invoice, collector)
+    assert len(collector.calls) == before
+    stored = Invoice.objects.get(pk=invoice.pk)
+    assert stored.pdf is not None
+    assert bytes(stored.pdf).startswith(b"%PDF")
+    assert invoice_pdf(invoice=stored) == bytes(stored.pdf)
+
+
+@pytest.mark.parametrize(
+    "method", ["customer_create", "invoice_create", "line_create", "invoice_finalize"]
+)
+@pytest.mark.parametrize("fault", ["lost_answer", "unavailable"])
+@pytest.mark.parametrize("hours", [1, 30])
+def test_a_lost_answer_never_doubles(method: str, fault: str, hours: int) -> None:
+    who, collector = customer(tax="20"), FakeCollector(faults=[(method, fault)])
+    invoice = approved(who)
+    with pytest.raises(CollectorUnavailableError):
+        issue(invoice, collector)
+    if hours > 24:
+        collector.keys.clear()
+    invoice = issue(invoice, collector, WALL + timedelta(hours=hours))
+    assert invoice.state == "open"
+    assert len(collector.invoices) == 1
+    assert [x.amount_minor for x in collector.lines["in_1"]] == [4900, 980]
+
+
+def test_told_to_wait_costs_no_attempt_and_is_found_by_the_scan() -> None:
+    who, collector = customer(), FakeCollector(faults=[("line_create", "busy")])
+    invoice = approved(who)
+    with pytest.raises(CollectorBusyError):
+        issue(invoice, collector)
+    row = Outbox.objects.get(step="item")
+    assert (row.attempts, row.due_at) == (0, WALL + timedelta(seconds=7))
+    assert issue_due_list(wall=WALL) == []
+    assert issue_due_list(wall=row.due_at) == [invoice.pk]
+
+
+def test_a_difference_stops_the_invoice_before_it_is_finalized() -> None:
+    who, collector = customer(), FakeCollector(tampered_minor=1)
+    invoice = issue(approved(who), collector)
+    assert invoice.state == "issuing"
+    assert invoice.alarm == "Line base: ours 4900, the collector's 4901."
+    assert "invoice_finalize" not in collector.calls
+    assert issue_due_list(wall=WALL) == []
+    alarm_clear(invoice_id=invoice.pk)
+    assert issue_due_list(wall=WALL) == [invoice.pk]
+
+
+def test_nothing_reaches_the_collector_before_approval() -> None:
+    who, collector = customer(), FakeCollector()
+    draft = invoice_advance(period_id=who.january.pk, now=JAN).invoice
+    assert draft is not None
+    assert issue(draft, collector).state == "draft"
+    assert collector.calls == []
+
+
+def test_a_declined_card_leaves_it_open_until_it_is_paid() -> None:
+    who, collector = customer(), FakeCollector(card=CARD, declines=2)
+    with_card(who)
+    invoice = issue(approved(who), collector)
+    invoice = collect(invoice, collector)
+    assert (invoice.state, invoice.next_attempt_at) == ("open", JAN + timedelta(days=3))
+    held = Organization.objects.get(pk=who.organization.pk)
+    assert (held.past_due_since, held.blocked_at) == (JAN, None)
+    assert "declined" in mail.outbox[0].body
+    assert collect(invoice, collector, JAN + timedelta(days=2)).payments.count() == 1
+    assert block_due(now=JAN + timedelta(days=6)) == 0
+    second = JAN + timedelta(days=3)
+    assert collect_due_list(now=second) == [invoice.pk]
+    invoice = collect(invoice, collector, second)
+    assert invoice.next_attempt_at == second + timedelta(days=5)
+    assert block_due(now=JAN + timedelta(days=7)) == 1
+    invoice = collect(invoice, collector, JAN + timedelta(days=8))
+    assert (invoice.state, invoice.amount_paid_minor) == ("paid", 4900)
+    held.refresh_from_db()
+    assert (held.past_due_since, held.blocked_at) == (None, None)
+    states = Payment.objects.order_by("attempt").values_list("state", flat=True)
+    assert list(states) == ["failed", "failed", "succeeded"]
+
+
+def test_without_a_card_the_invoice_is_sent() -> None:
+    who, collector = customer(), FakeCollector()
+    invoice = collect(issue(approved(who), collector), collector)
+    assert (invoice.state, invoice.next_attempt_at) == ("open", None)
+    assert collector.calls.count("invoice_send") == 1
+
+
+@pytest.mark.parametrize(
+    "order", [("paid", "finalized", "paid"), ("finalized", "paid", "created"), ("paid",)]
+)
+def test_events_in_any_order_and_twice_end_the_same(order: tuple[str, ...]) -> None:
+    who, collector = customer(), FakeCollector()
+    invoice = issue(approved(who), collector)
+    collector.invoice_pay(key="k", remote_id="in_1")
+    for index, name in enumerate(order):
+        event = {
+            "id": f"evt_{index}",
+            "type": f"invoice.{name}",
+            "data": {"object": {"id": "in_1"}},
+        }
+        assert inbox_store(event=event, now=WALL) is True
+        assert inbox_store(event=event, now=WALL) is False
+        for _ in range(2):
+            event_apply(event_id=f"evt_{index}", collector=collector, now=JAN, wall=WALL)
+    invoice.refresh_from_db()
+    assert (invoice.state, invoice.amount_paid_minor) == ("paid", 4900)
+    assert Payment.objects.count() == 1
+    assert not WebhookInbox.objects.filter(state="stored").exists()
+
+
+def test_void_leaves_the_lines_to_the_next_document() -> None:
+    who, collector = customer(), FakeCollector()
+    invoice = issue(approved(who), collector)
+    open_void(
+        invoice_id=invoice.pk,
+        reason="wrong plan",
+        actor=finance_user(),
+        collector=collector,
+        now=JAN,
+        wall=WALL,
+    )
+    invoice.refresh_from_db()
+    assert (invoice.state, collector.invoices["in_1"].status) == ("void", "void")

@@ -1,0 +1,144 @@
+"""Who may open which money page, and what finance's decisions do."""
+
+import hashlib
+import hmac
+import json
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from billing.models import Invoice, WebhookInbox
+from billing.services.invoices import invoice_advance
+from portal.clock import wall_now
+from portal.models import StaffRole
+from tests.factories.billing import JAN, Customer, customer, user
+
+pytestmark = pytest.mark.django_db
+FINANCE = ("finance_board", "finance_review", "finance_invoices", "finance_payments")
+
+
+def as_(person: object) -> Client:
+    client = Client()
+    client.force_login(person, backend="django.contrib.auth.backends.ModelBackend")  # type: ignore[arg-type]
+    return client
+
+
+def draft_of(who: Customer) -> Invoice:
+    draft = invoice_advance(period_id=who.january.pk, now=JAN).invoice
+    assert draft is not None
+    return draft
+
+
+def issued_of(who: Customer) -> Invoice:
+    draft = draft_of(who)
+    for state in ("approved", "issuing", "open"):
+        Invoice.objects.filter(pk=draft.pk).update(state=state)
+    Invoice.objects.filter(pk=draft.pk).update(number="2026-000001", issued_at=JAN)
+    return Invoice.objects.get(pk=draft.pk)
+
+
+@pytest.mark.parametrize("name", FINANCE)
+def test_finance_pages_are_for_finance(name: str) -> None:
+    who = customer()
+    url = reverse(name)
+    assert as_(user(staff_role=StaffRole.FINANCE)).get(url).status_code == 200
+    assert as_(user(staff_role=StaffRole.ADMIN)).get(url).status_code == 200
+    assert as_(who.owner).get(url).status_code == 403
+    assert Client().get(url).status_code == 302
+
+
+def test_a_customer_cannot_decide() -> None:
+    who = customer()
+    draft = draft_of(who)
+    url = reverse("finance_decide", args=[draft.pk])
+    answer = as_(who.owner).post(url, {"decision": "approve", "content_hash": draft.content_hash})
+    assert answer.status_code == 403
+    assert Invoice.objects.get(pk=draft.pk).state == "draft"
+
+
+def test_finance_approves_what_it_saw() -> None:
+    draft = draft_of(customer())
+    client = as_(user(staff_role=StaffRole.FINANCE))
+    url = reverse("finance_decide", args=[draft.pk])
+    client.post(url, {"decision": "approve", "content_hash": "stale"})
+    assert Invoice.objects.get(pk=draft.pk).state == "draft"
+    client.post(url, {"decision": "void"})
+    assert Invoice.objects.get(pk=draft.pk).state == "draft"
+    page = client.get(reverse("finance_invoice", args=[draft.pk]))
+    assert draft.content_hash in page.content.decode()
+    client.post(url, {"decision": "approve", "content_hash": draft.content_hash})
+    assert Invoice.objects.get(pk=draft.pk).state == "approved"
+
+
+def test_own_invoices_only() -> None:
+    who, stranger = customer(), customer(name="Other")
+    invoice = issued_of(who)
+    args = [who.organization.slug, invoice.number]
+    for name in ("billing_invoice", "billing_invoice_pdf"):
+        assert as_(who.owner).get(reverse(name, args=args)).status_code == 200
+        assert as_(stranger.owner).get(reverse(name, args=args)).status_code == 404
+    other = [stranger.organization.slug, invoice.number]
+    assert as_(stranger.owner).get(reverse("billing_invoice", args=other)).status_code == 404
+
+
+def test_drafts_are_hidden_from_the_customer() -> None:
+    who = customer()
+    draft_of(who)
+    page = as_(who.owner).get(reverse("billing_home", args=[who.organization.slug]))
+    assert "No invoice yet" in page.content.decode()
+
+
+@pytest.mark.parametrize("name", ["org_home", "billing_home"])
+def test_customer_pages_open(name: str) -> None:
+    who = customer()
+    url = reverse(name, args=[who.organization.slug])
+    assert as_(who.owner).get(url).status_code == 200
+    assert as_(user()).get(url).status_code == 404
+
+
+def test_pricing_and_preview_show_the_rated_months() -> None:
+    who = customer()
+    page = Client().get(reverse("pricing")).content.decode()
+    assert "49.00 USD" in page
+    assert "589.00 USD" in page  # 500,000 calls: 49 + 450 blocks at 1.20
+    url = reverse("plan_preview", args=[who.version.pk])
+    assert "50.20 USD" in as_(user(staff_role=StaffRole.ADMIN)).get(url).content.decode()
+
+
+def test_the_export_has_stable_headers() -> None:
+    who = customer(name="=Acme")
+    draft_of(who)
+    client = as_(user(staff_role=StaffRole.FINANCE))
+    answer = client.get(reverse("finance_export", args=["invoices"]))
+    text = b"".join(answer.streaming_content).decode()  # type: ignore[attr-defined]
+    assert text.startswith("invoice_id,number,state,kind,organization_id,organization_name,")
+    assert ",'=Acme," in text
+
+
+@pytest.mark.parametrize(
+    ("case", "age_s", "secret", "status"),
+    [
+        ("fresh", 0, "whsec_test", 200),
+        ("stale", 400, "whsec_test", 400),
+        ("from the future", -400, "whsec_test", 400),
+        ("another secret", 0, "whsec_other", 400),
+    ],
+)
+def test_webhooks_are_checked_on_both_sides(
+    case: str, age_s: int, secret: str, status: int
+) -> None:
+    event = {"id": "evt_1", "type": "invoice.paid", "data": {"object": {"id": "in_1"}}}
+    body = json.dumps(event).encode()
+    stamp = str(int((wall_now() - timedelta(seconds=age_s)).timestamp()))
+    digest = hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+    for _ in range(2):
+        answer = Client(enforce_csrf_checks=True).post(
+            "/webhooks/stripe",
+            data=body,
+            content_type="application/json",
+            headers={"Stripe-Signature": f"t={stamp},v1={digest}"},
+        )
+        assert answer.status_code == status, case
+    assert WebhookInbox.objects.count() == (1 if status == 200 else 0)
