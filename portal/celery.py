@@ -1,4 +1,4 @@
-"""The Celery application; tasks register by name, the schedule is code (`billing.tasks`)."""
+"""The Celery application; tasks register by name, the schedule is code."""
 
 import os
 
@@ -11,6 +11,8 @@ app.autodiscover_tasks()
 
 _EMBEDDED = str(app.conf.broker_url).startswith("filesystem")
 app.conf.beat_schedule = {
+    "portal.scan_periods": {"task": "portal.scan_periods", "schedule": 5 if _EMBEDDED else 60},
+    "portal.snapshot_publish": {"task": "portal.snapshot_publish", "schedule": 60},
     "billing.scan_due": {"task": "billing.scan_due", "schedule": 3 if _EMBEDDED else 60},
     "billing.scan_alerts": {"task": "billing.scan_alerts", "schedule": 5 if _EMBEDDED else 60},
     "billing.scan_late": {"task": "billing.scan_late", "schedule": 300 if _EMBEDDED else 900},

@@ -3,6 +3,7 @@
 from celery import shared_task
 
 from portal import clock
+from portal.services.subscriptions import periods_open_due
 from portal.snapshots import snapshot_due, snapshot_publish, snapshot_state
 
 
@@ -12,3 +13,9 @@ def snapshot_publish_task() -> None:
     now = clock.now()
     if snapshot_due(snapshot_state(), now=now):
         snapshot_publish(now=now)
+
+
+@shared_task(name="portal.scan_periods")
+def scan_periods_task() -> None:
+    """Open the billing periods that are short, and let subscriptions follow planned changes."""
+    periods_open_due(now=clock.now())

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
-from portal.views import developer_urls, site_urls
+from portal.views import admin_urls, developer_urls, site_urls
 
 handler400 = "portal.views.site.bad_request"
 handler403 = "portal.views.site.forbidden"
@@ -13,6 +13,7 @@ handler500 = "portal.views.site.server_error"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include(site_urls)),
     path("", include(developer_urls)),
+    path("", include(admin_urls)),
     path("accounts/", include("allauth.urls")),
     path("", include("billing.urls")),
     path("admin/", admin.site.urls),

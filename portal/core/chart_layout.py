@@ -106,7 +106,7 @@ def build_layout(chart: BarChart) -> Layout:
     """Place a stacked bar chart in a 960 by 260 frame."""
     highest = max((*chart.totals, chart.limit or Decimal(0)), default=Decimal(0))
     step = nice_step(highest)
-    count = max(1, -int(-highest // step))
+    count = max(1, int(highest // step) + (1 if highest % step else 0))
     top = Decimal(step * count)
     return Layout(
         bars=tuple(_bars(chart, top)),
@@ -118,7 +118,7 @@ def build_layout(chart: BarChart) -> Layout:
 
 def _y(value: Decimal, top: Decimal) -> int:
     plot = HEIGHT - TOP - BOTTOM
-    return HEIGHT - BOTTOM - int(value * plot / top)  # money-ok: pixels
+    return HEIGHT - BOTTOM - int(value * plot // top)
 
 
 def _slot(count: int, index: int) -> tuple[int, int]:
@@ -168,7 +168,7 @@ def spark_points(values: Sequence[Decimal], *, width: int = 80, height: int = 20
     top = max(max(values), Decimal(1))
     last = len(values) - 1
     return " ".join(
-        f"{width * index // last},{height - 1 - int(value * (height - 2) / top)}"  # money-ok: px
+        f"{width * index // last},{height - 1 - int(value * (height - 2) // top)}"
         for index, value in enumerate(values)
     )
 
@@ -196,8 +196,8 @@ def build_gauge(*, used: Decimal, included: Decimal, limit: Decimal | None) -> G
     Gauge(inside=500, over=100, mark=500, percent=120)
     """
     full = max(included, limit or Decimal(0), used, Decimal(1))
-    mark = int(included * 1000 / full)  # money-ok: pixels
-    inside = int(min(used, included) * 1000 / full)  # money-ok: pixels
-    over = int(max(used - included, Decimal(0)) * 1000 / full)  # money-ok: pixels
-    percent = int(used * 100 / included) if included else 0  # money-ok: pixels
+    mark = int(included * 1000 // full)
+    inside = int(min(used, included) * 1000 // full)
+    over = int(max(used - included, Decimal(0)) * 1000 // full)
+    percent = int(used * 100 // included) if included else 0
     return Gauge(inside, over, mark, percent)

@@ -12,12 +12,13 @@ class Snippet:
 
 
 def build_curl(*, url: str, key: str) -> str:
-    """Write the call for a shell.
+    r"""Write the call for a shell.
 
-    >>> build_curl(url="http://127.0.0.1:8080/v1/a?limit=2", key="tw_test_x")
-    "curl -i -H 'X-API-Key: tw_test_x' 'http://127.0.0.1:8080/v1/a?limit=2'"
+    >>> print(build_curl(url="http://127.0.0.1:8080/v1/a?limit=2", key="tw_test_x"))
+    curl -i -H 'X-API-Key: tw_test_x' \
+      'http://127.0.0.1:8080/v1/a?limit=2'
     """
-    return f"curl -i -H {shlex.quote(f'X-API-Key: {key}')} {shlex.quote(url)}"
+    return f"curl -i -H {shlex.quote(f'X-API-Key: {key}')} \\\n  {shlex.quote(url)}"
 
 
 def build_snippets(*, url: str, key: str) -> tuple[Snippet, ...]:

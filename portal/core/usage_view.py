@@ -92,7 +92,7 @@ def build_buckets(shown: Range) -> tuple[datetime, ...]:
 def bucket_of(text: str) -> datetime:
     """Read the reader's `day` or `hour` value as the bucket's start.
 
-    >>> bucket_of("2026-03-14").isoformat(), bucket_of("2026-03-14 09:00:00").isoformat()
+    >>> bucket_of("2026-03-14").isoformat(), bucket_of("2026-03-14T09:00:00Z").isoformat()
     ('2026-03-14T00:00:00+00:00', '2026-03-14T09:00:00+00:00')
     """
     found = datetime.fromisoformat(text.removesuffix("Z"))

@@ -73,7 +73,7 @@ ADMIN_NAV: Final = (
     NavEntry("finance_review", _("Review queue"), "inbox", _FINANCE, _("Finance")),
     NavEntry("finance_invoices", _("Invoices"), "receipt", _FINANCE, _("Finance")),
     NavEntry("finance_payments", _("Payments"), "credit-card", _FINANCE, _("Finance")),
-    NavEntry("admin_system", _("Gateways"), "server", _ADMIN, _("System")),
+    NavEntry("admin_system", _("Gateways"), "server", section=_("System")),
     NavEntry("admin_clock", _("Clock"), "clock", _ADMIN, _("System")),
     NavEntry("admin_config", _("Configuration"), "file-text", _ADMIN, _("System")),
     NavEntry("admin_audit", _("Audit log"), "shield", section=_("System")),

@@ -1,7 +1,7 @@
 """Usage of an organization: one interval, one environment, grouped; as page and as CSV."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -11,6 +11,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
+from gateway.contracts.access_log import Charge
 from metering.errors import MeteringUnavailableError
 from metering.queries import Dimension, UsageFilter, UsageReport, UsageRow
 from portal.clock import now
@@ -35,6 +36,7 @@ GROUPINGS: Final[Mapping[str, Dimension]] = {
     "status": Dimension.STATUS,
     "key": Dimension.CREDENTIAL,
 }
+CHARGED: Final = (Charge.BILLED, Charge.COUNTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,12 @@ class UsageTable:
     @property
     def header(self) -> list[str]:
         fixed = [self.label, "requests", "errors"]
-        return [*fixed, *self.meters, "latency_p50_us", "latency_p95_us"]
+        return [
+            *fixed,
+            *(f"units_{meter}" for meter in self.meters),
+            "latency_p50_us",
+            "latency_p95_us",
+        ]
 
     @property
     def cells(self) -> list[list[Cell]]:
@@ -130,11 +137,38 @@ def _name_of(value: str, names: Mapping[str, str]) -> str:
     return names.get(value, value) or _("none")
 
 
+def with_charged_units(
+    rows: Sequence[UsageRow], charged: Sequence[UsageRow]
+) -> tuple[UsageRow, ...]:
+    """Return `rows` with the units of `charged`: what was given back counts nowhere."""
+    units = {tuple(row.group.items()): row.quantities for row in charged}
+    return tuple(replace(row, quantities=units.get(tuple(row.group.items()), {})) for row in rows)
+
+
+def read_table(query: UsageQuery) -> UsageReport:
+    """Read the table's report: every request, but units as the quota and the invoice see them.
+
+    Test calls are free as a whole; their units are shown as the gateway counted them.
+    """
+    by = (_table_dimension(query),)
+    report = reader().usage(query.where, by=by)
+    if query.environment == Environment.TEST:
+        return report
+    charged = reader().usage(replace(query.where, charges=CHARGED), by=by)
+    rows = with_charged_units(report.rows, charged.rows)
+    return replace(
+        report, rows=rows, total=replace(report.total, quantities=charged.total.quantities)
+    )
+
+
 def build_table(query: UsageQuery, report: UsageReport) -> UsageTable:
     """Name and order the rows: days by time, everything else by requests."""
     dimension = _table_dimension(query)
     names = _names(query) if query.grouping == "key" else {}
-    named = [(_name_of(row.group[dimension], names), row) for row in report.rows]
+    if dimension is Dimension.HOUR:
+        named = [(f"{bucket_of(r.group[dimension]):%Y-%m-%d %H:%M}", r) for r in report.rows]
+    else:
+        named = [(_name_of(row.group[dimension], names), row) for row in report.rows]
     if query.grouping == "day":
         named.sort(key=lambda pair: pair[0])
     else:
@@ -191,7 +225,7 @@ def _reports(query: UsageQuery) -> tuple[UsageReport, UsageReport]:
     bucket = Dimension.HOUR if query.shown.hourly else Dimension.DAY
     second = Dimension.STATUS if query.grouping == "day" else GROUPINGS[query.grouping]
     chart = reader().usage(query.where, by=(bucket, second))
-    return chart, reader().usage(query.where, by=(_table_dimension(query),))
+    return chart, read_table(query)
 
 
 @require_GET
@@ -244,7 +278,7 @@ def usage_csv(request: HttpRequest, member: Membership) -> HttpResponse:
     """Answer with the table that the page shows for the same query string."""
     query = read_query(request, member.organization, now())
     try:
-        report = reader().usage(query.where, by=(_table_dimension(query),))
+        report = read_table(query)
     except MeteringUnavailableError as error:
         return HttpResponse(error.public, status=error.status, content_type="text/plain")
     table = build_table(query, report)

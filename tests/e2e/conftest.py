@@ -37,7 +37,7 @@ document.addEventListener("securitypolicyviolation", (event) =>
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # its driver occupies this thread's event loop while it lives
 def browser() -> Iterator[Browser]:
     executable = shutil.which("chromium")
     if executable is None:

@@ -68,7 +68,8 @@ class FakeRequestLog:
             decision=decision,
             charge=charge.value,
             charge_reason=reason,
-            quantities={"requests": Decimal(units)} if charge is not Charge.FREE else {},
+            # a free answer of the API keeps what it would have cost; a refusal took nothing
+            quantities={} if reason.endswith("refused") else {"requests": Decimal(units)},
             latency_us=latency_us,
             environment=environment,
             api="world",
@@ -184,7 +185,7 @@ class FakeRequestLog:
 
 _VALUE: Mapping[Dimension, Callable[[RequestRow], str]] = {
     Dimension.DAY: lambda row: f"{row.admitted_at:%Y-%m-%d}",
-    Dimension.HOUR: lambda row: f"{row.admitted_at:%Y-%m-%d %H:00:00}",
+    Dimension.HOUR: lambda row: f"{row.admitted_at:%Y-%m-%dT%H:00:00Z}",
     Dimension.API: lambda row: row.api,
     Dimension.ROUTE: lambda row: row.route,
     Dimension.STATUS: lambda row: str(row.status),
