@@ -94,8 +94,8 @@ _OUTCOMES: Final[dict[Outcome, Text]] = {
     Outcome.CLIENT_ERROR: _("4xx answers"),
     Outcome.UPSTREAM_429: _("429 of the upstream"),
     Outcome.SERVER_ERROR: _("5xx answers"),
-    Outcome.CACHED: _("answers from the cache"),
-    Outcome.ABORTED: _("aborted before an answer"),
+    Outcome.CACHED: _("Cached answers"),
+    Outcome.ABORTED: _("Aborted before an answer"),
 }
 _PRICE_ORDER: Final = (
     *("key", "meter", "amount", "timing", "proration", "unit_amount", "included"),
@@ -108,6 +108,13 @@ _QUOTA_ORDER: Final = (
     "block_at_percent",
 )
 _RATE_ORDER: Final = ("name", "rate", "per_s", "burst", "key")
+_DEFAULTS: Final[dict[str, str]] = {
+    "alerts_at": "80, 95",
+    "soft_limit_percent": "100",
+    "buffer_percent": "100",
+    "block_at_percent": "100",
+}
+"""What a limit means where it says nothing: shown, and stored with the next save."""
 _KEPT: Final = ("model", "transform", "zero_usage_first_tier_flat")  # no field here, stays stored
 _NEW_QUOTA: Final[dict[str, Any]] = {"meter": "requests", "quota": "1000"}
 _NEW_RATE: Final[dict[str, Any]] = {"name": "burst", "rate": "10", "per_s": "1", "burst": "20"}
@@ -223,9 +230,10 @@ def editor_build(
         commitment = commitment.get("amount")
     cell = Cell(
         "minimum_commitment",
-        _("Minimum commitment per period"),
+        _("Minimum commitment"),
         str(commitment or ""),
         tuple(errors.take_below("terms.minimum_commitment")),
+        help=_("Per period; empty: none."),
     )
     return Editor(prices, quotas, rates, policy, cell, errors.rest())
 
@@ -282,7 +290,7 @@ def _cell(path: str, prefix: str, name: str, value: Any, errors: _Errors, meters
     return Cell(
         f"{prefix}-{name}",
         label,
-        "" if value is None else str(value),
+        _DEFAULTS.get(name, "") if value is None else str(value),
         (*errors.take(f"{path}.{name}"), *errors.take_below(f"{path}.{name}")),
         choices,
         _HELP.get(name, ""),

@@ -76,6 +76,10 @@ def test_every_page_is_accessible(
         found[name] = violations(page)
         fits(page)
         _keep(page, f"{name}-{theme}-{width}")
+    page.goto(reverse("admin_version", args=[PlanVersion.objects.get(number=1).pk]))
+    found["published version"] = violations(page)
+    fits(page)
+    _keep(page, f"published-{theme}-{width}")
     assert {name: rules for name, rules in found.items() if rules} == {}
 
 

@@ -185,6 +185,8 @@ def test_from_nothing_to_a_published_plan_and_its_first_customer() -> None:
     assert client.post(publish).headers["Location"] == reverse("admin_plan", args=[plan.pk])
     version.refresh_from_db()
     assert version.published_at is not None
+    shown = client.get(reverse("admin_version", args=[version.pk])).content.decode()
+    assert "49.00" in shown.split('id="examples"')[1]
     organization = make_organization()
     client.post(reverse("admin_subscribe", args=[organization.pk]), {"version": version.pk})
     assert Subscription.objects.get().plan == plan
