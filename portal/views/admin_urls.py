@@ -11,32 +11,34 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(ROOT, admin_system.home, name="admin_home"),
     path(f"{ROOT}/apis", admin_catalog.api_list, name="admin_apis"),
     path(f"{ROOT}/apis/new", admin_catalog.api_new, name="admin_api_new"),
-    path(f"{ROOT}/apis/<str:api_id>", admin_catalog.api_detail, name="admin_api"),
     path(f"{ROOT}/apis/<str:api_id>/edit", admin_catalog.api_edit, name="admin_api_edit"),
     path(f"{ROOT}/apis/<str:api_id>/delete", admin_catalog.api_remove, name="admin_api_delete"),
     path(f"{ROOT}/apis/<str:api_id>/import", admin_catalog.openapi, name="admin_openapi"),
     path(f"{ROOT}/apis/<str:api_id>/routes/new", admin_catalog.route_new, name="admin_route_new"),
-    path(f"{ROOT}/routes/<str:route_id>", admin_catalog.route_edit, name="admin_route"),
+    path(f"{ROOT}/apis/routes/<str:route_id>", admin_catalog.route_edit, name="admin_route"),
     path(
-        f"{ROOT}/routes/<str:route_id>/delete",
+        f"{ROOT}/apis/routes/<str:route_id>/delete",
         admin_catalog.route_remove,
         name="admin_route_delete",
     ),
-    path(f"{ROOT}/upstreams", admin_catalog.upstream_list, name="admin_upstreams"),
-    path(f"{ROOT}/upstreams/new", admin_catalog.upstream_new, name="admin_upstream_new"),
+    path(f"{ROOT}/apis/upstreams", admin_catalog.upstream_list, name="admin_upstreams"),
+    path(f"{ROOT}/apis/upstreams/new", admin_catalog.upstream_new, name="admin_upstream_new"),
     path(
-        f"{ROOT}/upstreams/<str:upstream_id>", admin_catalog.upstream_edit, name="admin_upstream"
+        f"{ROOT}/apis/upstreams/<str:upstream_id>",
+        admin_catalog.upstream_edit,
+        name="admin_upstream",
     ),
     path(
-        f"{ROOT}/upstreams/<str:upstream_id>/check",
+        f"{ROOT}/apis/upstreams/<str:upstream_id>/check",
         admin_catalog.upstream_probe,
         name="admin_upstream_check",
     ),
     path(
-        f"{ROOT}/upstreams/<str:upstream_id>/delete",
+        f"{ROOT}/apis/upstreams/<str:upstream_id>/delete",
         admin_catalog.upstream_remove,
         name="admin_upstream_delete",
     ),
+    path(f"{ROOT}/apis/<str:api_id>", admin_catalog.api_detail, name="admin_api"),
     path(f"{ROOT}/meters", admin_catalog.meter_list, name="admin_meters"),
     path(f"{ROOT}/meters/new", admin_catalog.meter_new, name="admin_meter_new"),
     path(f"{ROOT}/meters/<str:meter_id>", admin_catalog.meter_edit, name="admin_meter"),
@@ -52,14 +54,16 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(
         f"{ROOT}/plans/<str:plan_id>/versions", admin_plans.version_new, name="admin_version_new"
     ),
-    path(f"{ROOT}/versions/<str:version_id>", admin_plans.version_edit, name="admin_version"),
     path(
-        f"{ROOT}/versions/<str:version_id>/publish",
+        f"{ROOT}/plans/versions/<str:version_id>", admin_plans.version_edit, name="admin_version"
+    ),
+    path(
+        f"{ROOT}/plans/versions/<str:version_id>/publish",
         admin_plans.version_publish,
         name="admin_version_publish",
     ),
     path(
-        f"{ROOT}/versions/<str:version_id>/delete",
+        f"{ROOT}/plans/versions/<str:version_id>/delete",
         admin_plans.version_remove,
         name="admin_version_delete",
     ),

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, transaction
 
-from gateway.contracts.snapshot import EntitlementState, Snapshot, parse_document
+from gateway.contracts.access_log import Charge
+from gateway.contracts.snapshot import (
+    EntitlementState,
+    Environment,
+    Outcome,
+    Snapshot,
+    parse_document,
+)
+from gateway.core.settle import settle
 from portal.models import (
     Api,
     Consumer,
@@ -76,7 +84,8 @@ def test_a_test_key_may_call_every_published_api_without_a_subscription() -> Non
     assert entitlement.subscription_id == ""
     terms = snapshot.plan_versions[entitlement.segments[0].plan_version_id]
     assert (terms.quotas[0].quota, terms.rate_limits[0].burst) == (1_000, 60)
-    assert set(terms.count_policy.values()) == {"free"}
+    settled = settle(terms, Outcome.SUCCESS, environment=Environment.TEST)
+    assert (settled.charge, settled.returned) == (Charge.FREE, False)  # free, and it counts
 
 
 def test_a_change_to_come_travels_as_a_segment_with_its_own_routes() -> None:
@@ -215,7 +224,7 @@ def test_ten_thousand_credentials_build_quickly() -> None:
     Segment.objects.bulk_create(
         Segment(subscription=s, plan_version=version, starts_at=NOW) for s in subscriptions
     )
-    started = time.perf_counter()
+    started = time.process_time()
     snapshot_publish(now=NOW)
-    elapsed_s = time.perf_counter() - started
-    assert elapsed_s < 8  # seen: 0.8 s; the bound is loose for a busy machine
+    used_s = time.process_time() - started
+    assert used_s < 8  # seen: 0.8 s of this process
