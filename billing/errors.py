@@ -8,7 +8,8 @@ BillingError
 ├─ CollectorUnavailableError   collector_unavailable  503  the outcome of a call is unknown
 ├─ CollectorBusyError          collector_busy         503  told to wait; nothing happened
 ├─ CollectorRefusedError       collector_refused      502  the collector will not do it as asked
-└─ CardDeclinedError           card_declined          402  the card was declined
+├─ CardDeclinedError           card_declined          402  the card was declined
+└─ SignatureInvalidError       webhook_signature      400  a webhook the collector did not sign
 """
 
 from collections.abc import Sequence
@@ -54,9 +55,15 @@ class RatingRefusedError(BillingError):
 
 
 class CollectorUnavailableError(BillingError):
+    """:ivar unknown_outcome: it may have happened; False = it certainly did not."""
+
     code = "collector_unavailable"
     status = 503
     public = "Payment could not be started. Nothing was charged; try again."
+
+    def __init__(self, message: str = "", *, unknown_outcome: bool = True) -> None:
+        super().__init__(message)
+        self.unknown_outcome = unknown_outcome
 
 
 class CollectorBusyError(BillingError):
@@ -78,12 +85,25 @@ class CollectorRefusedError(BillingError):
 
 
 class CardDeclinedError(BillingError):
-    """:ivar decline_code: why, in the collector's words."""
+    """The invoice stays open.
+
+    :ivar decline_code: why, in the collector's words.
+    :ivar action_required: the customer has to confirm (3-D Secure) on the hosted invoice.
+    """
 
     code = "card_declined"
     status = 402
     public = "The card was declined. Use another card, or pay the invoice by its own page."
 
-    def __init__(self, message: str = "", *, decline_code: str = "") -> None:
+    def __init__(
+        self, message: str = "", *, decline_code: str = "", action_required: bool = False
+    ) -> None:
         super().__init__(message)
         self.decline_code = decline_code
+        self.action_required = action_required
+
+
+class SignatureInvalidError(BillingError):
+    code = "webhook_signature"
+    status = 400
+    public = "Signature check failed."

@@ -1,4 +1,15 @@
-"""What billing needs from whoever collects the money; Stripe behind an adapter."""
+"""What billing needs from whoever collects the money; Stripe stands behind an adapter.
+
+Owns the values that cross the border and the Protocol that billing calls. Nothing of a provider's
+library comes through: money is an int in minor units, instants are aware UTC. Every method that
+writes takes `key`, the idempotency key that the outbox stored before the call, and raises
+
+- `CollectorUnavailableError`: nobody knows whether it happened (`unknown_outcome`), or the
+  collector cannot be spoken to at all; the same key and body again, or look first,
+- `CollectorBusyError`: told to wait, nothing happened, no attempt is counted,
+- `CollectorRefusedError`: refused as asked; read the object again before giving up,
+- `CardDeclinedError`: from `invoice_pay` alone; the invoice stays open.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +18,29 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentFailure:
+    """Why the newest attempt to collect failed.
+
+    action_required   the customer has to act (3-D Secure): send them to the hosted invoice
+    """
+
+    code: str
+    decline_code: str = ""
+    message: str = ""
+    action_required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteInvoice:
+    """An invoice as the collector has it now.
+
+    status       draft, open, paid, void, uncollectible
+    total_minor  the sum of all lines; what the ledgers are compared by
+    due_minor    what is asked for: total after the customer's balance, never below zero
+    number       and the two links are empty until the invoice is finalized
+    created_at   None where the collector did not say
+    """
+
     id: str
     status: str
     currency: str
@@ -15,10 +48,18 @@ class RemoteInvoice:
     amount_paid_minor: int
     hosted_url: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    pdf_url: str = ""
+    number: str = ""
+    due_minor: int = 0
+    customer_id: str = ""
+    failure: PaymentFailure | None = None
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteLine:
+    """One line at the collector; `id` is what `line_update` and `line_delete` take."""
+
     id: str
     line_key: str
     amount_minor: int
@@ -27,6 +68,8 @@ class RemoteLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineDraft:
+    """One line as it should be; a discount or a credit is a negative amount, tax a line too."""
+
     line_key: str
     description: str
     amount_minor: int
@@ -38,6 +81,8 @@ class LineDraft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
+    """What may be shown of the card that invoices are charged to; `expires` is `MM/YYYY`."""
+
     payment_method_id: str
     brand: str
     last4: str
@@ -51,14 +96,45 @@ class CheckoutSession:
     complete: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteEvent:
+    """Something happened to an object: a hint to read that object again, nothing more."""
+
+    id: str
+    type: str
+    object_id: str
+    customer_id: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteCreditNote:
+    id: str
+    invoice_id: str
+    status: str
+    total_minor: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
 class Collector(Protocol):
-    def customer_create(self, *, key: str, organization_id: str, name: str, email: str) -> str: ...
+    """Holds customers, cards, final invoices and the money: what one invoice needs on its way."""
+
+    def customer_create(self, *, key: str, organization_id: str, name: str, email: str) -> str:
+        """Find the organization's customer by its metadata, else create it; return its id."""
+
     def checkout_create(
         self, *, key: str, customer_id: str, success_url: str, cancel_url: str
-    ) -> CheckoutSession: ...
-    def card_read(self, *, customer_id: str) -> Card | None: ...
-    def invoice_find(self, *, customer_id: str, invoice_id: str) -> RemoteInvoice | None: ...
+    ) -> CheckoutSession:
+        """Open a hosted page where the customer leaves a card; nothing is charged."""
+
+    def card_read(self, *, customer_id: str) -> Card | None:
+        """Read the card that invoices are charged to, and make one left lately the default."""
+
+    def invoice_find(self, *, customer_id: str, invoice_id: str) -> RemoteInvoice | None:
+        """Look through the customer's invoices for ours, by metadata; for forgotten keys."""
+
     def invoice_read(self, *, remote_id: str) -> RemoteInvoice: ...
+
     def invoice_create(
         self,
         *,
@@ -67,12 +143,59 @@ class Collector(Protocol):
         currency: str,
         days_until_due: int | None,
         metadata: Mapping[str, str],
-    ) -> RemoteInvoice: ...
-    def line_list(self, *, remote_id: str) -> Sequence[RemoteLine]: ...
+    ) -> RemoteInvoice:
+        """Create an empty draft that never advances alone; None days = charge the card."""
+
+    def line_list(self, *, remote_id: str) -> Sequence[RemoteLine]:
+        """List every line, all pages."""
+
     def line_create(
         self, *, key: str, customer_id: str, remote_id: str, line: LineDraft
     ) -> RemoteLine: ...
-    def invoice_finalize(self, *, key: str, remote_id: str) -> RemoteInvoice: ...
-    def invoice_pay(self, *, key: str, remote_id: str) -> RemoteInvoice: ...
+
+    def invoice_finalize(self, *, key: str, remote_id: str) -> RemoteInvoice:
+        """Finalize; a second time is refused, so read the status after any error."""
+
+    def invoice_pay(self, *, key: str, remote_id: str) -> RemoteInvoice:
+        """Charge the default card once, off session."""
+
     def invoice_send(self, *, key: str, remote_id: str) -> RemoteInvoice: ...
+
     def invoice_void(self, *, key: str, remote_id: str) -> RemoteInvoice: ...
+
+
+class CollectorBooks(Protocol):
+    """The same collector as corrections, webhooks and reconciliation see it."""
+
+    def invoice_list(
+        self, *, created_from: datetime, status: str | None = None
+    ) -> Sequence[RemoteInvoice]:
+        """List invoices created since then, newest first, every page; reconciliation's view."""
+
+    def invoice_delete(self, *, key: str, remote_id: str) -> None:
+        """Delete a draft with its lines. A finalized invoice is refused."""
+
+    def line_update(self, *, key: str, line_id: str, line: LineDraft) -> RemoteLine:
+        """Bring a line that differs to what it should be."""
+
+    def line_delete(self, *, key: str, line_id: str) -> None: ...
+
+    def invoice_uncollectible(self, *, key: str, remote_id: str) -> RemoteInvoice: ...
+
+    def credit_note_create(
+        self, *, key: str, remote_id: str, credit_note_id: str, amount_minor: int, reason: str
+    ) -> RemoteCreditNote:
+        """Correct a finalized invoice: lowers an open one, credits the balance of a paid one."""
+
+    def credit_note_list(self, *, remote_id: str) -> Sequence[RemoteCreditNote]: ...
+
+    def event_read(self, *, event_id: str) -> RemoteEvent: ...
+
+    def event_list(self, *, created_from: datetime) -> Sequence[RemoteEvent]:
+        """List events since then, oldest first; finds webhooks that never arrived."""
+
+    def event_verify(self, *, payload: bytes, header: str, now: datetime) -> RemoteEvent:
+        """Check a webhook's signature over its raw body and return its event; `now` = wall time.
+
+        :raises SignatureInvalidError: missing, wrong, stale, from the future, or not an event.
+        """

@@ -1,149 +1,214 @@
-"""Stripe behind `Collector`: hosted Checkout for cards, invoices with our own amounts.
+"""The Collector that is Stripe: stripe-python's client, the v1 services, nothing else.
 
-Every line goes as an invoice item with an integer `amount`, discounts, credits and tax included,
-so that Stripe's total is ours (`stripe.md` §2). No retry here beyond one for a lost connection:
-the outbox owns keys and timing. Library exceptions stop in this module.
+Owns the translation both ways; decides nothing about money. `collector()` is what the product
+calls. `STRIPE_API_BASE` says where Stripe is; this module neither knows nor asks what answers.
+
+**The mapping.** One line of ours is one invoice item with an integer `amount`; a discount, a
+minimum or a prepaid credit is an item too, negative where it takes away, and tax is an item with
+the amount that we computed. Stripe gets no quantities, unit prices, coupons or tax rates, so it
+has nothing to multiply or round, and its `total` is the plain sum of our lines.
+
+**Keys.** Every write takes the caller's idempotency key, which covers a task that runs again. The
+library's own retries reuse it, so they are safe too; it never retries a 429. One write has no key:
+making a card the default is declarative, doing it twice is doing it once. Stripe ignores the key
+of a delete, where "not there" is success.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from typing import Any, Final, TypeVar
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import lru_cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 
 import stripe
 from django.conf import settings
 
-from billing.errors import (
-    CardDeclinedError,
-    CollectorBusyError,
-    CollectorRefusedError,
-    CollectorUnavailableError,
-)
+from billing.payments.failures import translated
 from billing.payments.port import (
     Card,
     CheckoutSession,
-    Collector,
     LineDraft,
+    RemoteCreditNote,
+    RemoteEvent,
     RemoteInvoice,
     RemoteLine,
 )
+from billing.payments.signature import event_verify
+from billing.payments.stripe_objects import (
+    credit_note_of,
+    event_of,
+    invoice_of,
+    item_of,
+    line_of,
+    metadata_of,
+    period_of,
+)
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from stripe.params import CreditNoteCreateParams, InvoiceCreateParams, InvoiceListParams
+
 TIMEOUT_S: Final = 10
-RETRY_AFTER_S: Final = 5
-_PAGE: Final = 100
+RETRIES: Final = 2
+PAGE: Final = 100
+DESCRIPTION_MAX: Final = 500
+FAILURE_EXPAND: Final = "payments.data.payment.payment_intent"
 
 
-def _guarded(call: Callable[[], T]) -> T:
-    """Run one call and translate Stripe's exceptions.
+def client_build(
+    *,
+    secret_key: str,
+    api_base: str = "",
+    http_client: stripe.HTTPClient | None = None,
+    retries: int = RETRIES,
+) -> stripe.StripeClient:
+    """Build a client: its own retries and timeout, no telemetry, both hosts at `api_base`.
 
-    :raises CollectorBusyError: 429; nothing happened.
-    :raises CardDeclinedError: the card was refused.
-    :raises CollectorRefusedError: Stripe will not take this request.
-    :raises CollectorUnavailableError: the outcome is unknown; repeat with the same key.
+    api_base   empty = Stripe. `meter_events` moves along, or the stream would leave for Stripe.
     """
-    try:
-        return call()
-    except stripe.RateLimitError as error:
-        raise CollectorBusyError(str(error), retry_after_s=RETRY_AFTER_S) from error
-    except stripe.CardError as error:
-        raise CardDeclinedError(str(error)) from error
-    except (
-        stripe.InvalidRequestError,
-        stripe.AuthenticationError,
-        stripe.PermissionError,
-    ) as error:
-        raise CollectorRefusedError(str(error)) from error
-    except stripe.StripeError as error:
-        raise CollectorUnavailableError(str(error)) from error
-
-
-def _invoice(found: stripe.Invoice) -> RemoteInvoice:
-    metadata = found.metadata.to_dict() if found.metadata is not None else {}
-    return RemoteInvoice(
-        id=str(found.id),
-        status=str(found.status),
-        currency=str(found.currency).upper(),
-        total_minor=found.total,
-        amount_paid_minor=found.amount_paid,
-        hosted_url=getattr(found, "hosted_invoice_url", None) or "",
-        metadata={str(k): str(v) for k, v in metadata.items()},
+    stripe.enable_telemetry = False
+    logging.getLogger("stripe").setLevel(logging.WARNING)  # its INFO lines name mail addresses
+    base = api_base.rstrip("/")
+    client = http_client or stripe.RequestsClient(timeout=TIMEOUT_S)
+    if not base:
+        return stripe.StripeClient(secret_key, http_client=client, max_network_retries=retries)
+    return stripe.StripeClient(
+        secret_key,
+        base_addresses={"api": base, "meter_events": base},
+        http_client=client,
+        max_network_retries=retries,
     )
 
 
-class StripeCollector:
-    """`Collector` over the Stripe API; `api_base` empty = Stripe itself."""
+def collector() -> "StripeCollector":
+    """Return this process's collector, made on first use and never carried through a fork."""
+    return _collector_of(os.getpid())
 
-    def __init__(self, *, secret_key: str, api_base: str) -> None:
-        stripe.enable_telemetry = False
-        bases: Any = {"api": api_base, "meter_events": api_base} if api_base else {}
-        client = stripe.StripeClient(
-            secret_key,
-            http_client=stripe.RequestsClient(timeout=TIMEOUT_S),
-            base_addresses=bases,
-            max_network_retries=1,
-        )
-        self._api = client.v1
+
+@lru_cache(maxsize=1)
+def _collector_of(pid: int) -> "StripeCollector":
+    env = settings.ENV
+    client = client_build(secret_key=env.stripe_secret_key, api_base=env.stripe_api_base)
+    return StripeCollector(client=client, webhook_secrets=env.stripe_webhook_secrets)
+
+
+@contextmanager
+def _gone_is_done() -> Iterator[None]:
+    """Take a 404 of a delete as its success: keys do not cover deletes, a retry finds nothing."""
+    try:
+        yield
+    except stripe.InvalidRequestError as error:
+        if error.http_status != HTTPStatus.NOT_FOUND:
+            raise
+
+
+class StripeCollector:
+    """Satisfies `Collector` and `CollectorBooks`."""
+
+    def __init__(self, *, client: stripe.StripeClient, webhook_secrets: Sequence[str]) -> None:
+        self._v1 = client.v1
+        self._webhook_secrets = tuple(webhook_secrets)
+
+    # customers and cards
 
     def customer_create(self, *, key: str, organization_id: str, name: str, email: str) -> str:
-        made = _guarded(
-            lambda: self._api.customers.create(
+        with translated("customer_create"):
+            found = self._customer_find(organization_id, email)
+            if found:
+                return found
+            made = self._v1.customers.create(
                 {"name": name, "email": email, "metadata": {"organization_id": organization_id}},
                 {"idempotency_key": key},
             )
-        )
-        return str(made.id)
+        return made.id
+
+    def _customer_find(self, organization_id: str, email: str) -> str:
+        """Look among the customers of that address; the key alone may be forgotten by now."""
+        if not email:
+            return ""
+        rows = self._v1.customers.list({"email": email, "limit": PAGE}).auto_paging_iter()
+        for row in rows:
+            if metadata_of(row).get("organization_id") == organization_id:
+                return row.id
+        return ""
 
     def checkout_create(
         self, *, key: str, customer_id: str, success_url: str, cancel_url: str
     ) -> CheckoutSession:
-        made = _guarded(
-            lambda: self._api.checkout.sessions.create(
+        with translated("checkout_create"):
+            made = self._v1.checkout.sessions.create(
                 {
                     "mode": "setup",
-                    "currency": "usd",
                     "customer": customer_id,
+                    "allowed_payment_method_types": ["card"],
                     "success_url": success_url,
                     "cancel_url": cancel_url,
                 },
                 {"idempotency_key": key},
             )
-        )
-        return CheckoutSession(
-            id=str(made.id), url=made.url or "", complete=made.status == "complete"
-        )
+        return CheckoutSession(id=made.id, url=made.url or "", complete=made.status == "complete")
 
     def card_read(self, *, customer_id: str) -> Card | None:
-        found = _guarded(
-            lambda: self._api.customers.payment_methods.list(
+        with translated("card_read"):
+            rows = self._v1.customers.payment_methods.list(
                 customer_id, {"type": "card", "limit": 1}
             )
-        )
-        if not found.data:
+            if not rows.data:
+                return None
+            newest = rows.data[0]
+            self._card_default(customer_id, newest.id)
+        card = newest.card
+        if card is None:
             return None
-        method = found.data[0]
-        card: Any = method["card"]
         return Card(
-            payment_method_id=str(method.id),
-            brand=str(card.brand),
-            last4=str(card.last4),
+            payment_method_id=newest.id,
+            brand=card.brand,
+            last4=card.last4 or "",
             expires=f"{card.exp_month:02d}/{card.exp_year}",
         )
 
+    def _card_default(self, customer_id: str, payment_method_id: str) -> None:
+        """Charge invoices to the newest card; a hosted setup attaches it but stops there."""
+        held = self._v1.customers.retrieve(customer_id)
+        chosen = getattr(held, "invoice_settings", None)
+        default = getattr(chosen, "default_payment_method", None)
+        if default == payment_method_id or getattr(default, "id", None) == payment_method_id:
+            return
+        self._v1.customers.update(
+            customer_id, {"invoice_settings": {"default_payment_method": payment_method_id}}
+        )
+
+    # the invoice and its lines
+
     def invoice_find(self, *, customer_id: str, invoice_id: str) -> RemoteInvoice | None:
-        """List and compare metadata: the search API lags behind by minutes."""
-
-        def look() -> RemoteInvoice | None:
-            listed = self._api.invoices.list({"customer": customer_id, "limit": _PAGE})
-            for found in listed.auto_paging_iter():
-                remote = _invoice(found)
-                if remote.metadata.get("invoice_id") == invoice_id:
-                    return remote
-            return None
-
-        return _guarded(look)
+        with translated("invoice_find"):
+            rows = self._v1.invoices.list({"customer": customer_id, "limit": PAGE})
+            ours = [
+                row
+                for row in rows.auto_paging_iter()
+                if metadata_of(row).get("invoice_id") == invoice_id
+            ]
+        ours.sort(key=lambda row: row.status == "void")  # a live one before a void one
+        return invoice_of(ours[0]) if ours else None
 
     def invoice_read(self, *, remote_id: str) -> RemoteInvoice:
-        return _invoice(_guarded(lambda: self._api.invoices.retrieve(remote_id)))
+        with translated("invoice_read"):
+            return invoice_of(self._v1.invoices.retrieve(remote_id, {"expand": [FAILURE_EXPAND]}))
+
+    def invoice_list(
+        self, *, created_from: datetime, status: str | None = None
+    ) -> Sequence[RemoteInvoice]:
+        params: InvoiceListParams = {
+            "created": {"gte": int(created_from.timestamp())},
+            "limit": PAGE,
+        }
+        if status is not None:
+            params["status"] = status
+        with translated("invoice_list"):
+            rows = self._v1.invoices.list(params).auto_paging_iter()
+            return tuple(invoice_of(row) for row in rows)
 
     def invoice_create(
         self,
@@ -154,99 +219,139 @@ class StripeCollector:
         days_until_due: int | None,
         metadata: Mapping[str, str],
     ) -> RemoteInvoice:
-        collection: Any = (
-            {"collection_method": "charge_automatically"}
-            if days_until_due is None
-            else {"collection_method": "send_invoice", "days_until_due": days_until_due}
-        )
-        params: Any = {
+        params: InvoiceCreateParams = {
             "customer": customer_id,
             "currency": currency.lower(),
             "auto_advance": False,
             "pending_invoice_items_behavior": "exclude",
+            "collection_method": "charge_automatically",
             "metadata": dict(metadata),
-            **collection,
         }
-        made = _guarded(lambda: self._api.invoices.create(params, {"idempotency_key": key}))
-        return _invoice(made)
+        if days_until_due is not None:
+            params["collection_method"] = "send_invoice"
+            params["days_until_due"] = days_until_due
+        with translated("invoice_create"):
+            return invoice_of(self._v1.invoices.create(params, {"idempotency_key": key}))
+
+    def invoice_delete(self, *, key: str, remote_id: str) -> None:
+        with translated("invoice_delete"), _gone_is_done():
+            self._v1.invoices.delete(remote_id, {}, {"idempotency_key": key})
 
     def line_list(self, *, remote_id: str) -> Sequence[RemoteLine]:
-        def look() -> list[RemoteLine]:
-            listed = self._api.invoices.line_items.list(remote_id, {"limit": _PAGE})
-            lines = []
-            for line in listed.auto_paging_iter():
-                metadata = line.metadata.to_dict()
-                lines.append(
-                    RemoteLine(
-                        id=str(line.id),
-                        line_key=str(metadata.get("line_key", "")),
-                        amount_minor=line.amount,
-                        body_hash=str(metadata.get("body_hash", "")),
-                    )
-                )
-            return lines
-
-        return _guarded(look)
+        with translated("line_list"):
+            rows = self._v1.invoices.line_items.list(remote_id, {"limit": PAGE})
+            return tuple(line_of(row) for row in rows.auto_paging_iter())
 
     def line_create(
         self, *, key: str, customer_id: str, remote_id: str, line: LineDraft
     ) -> RemoteLine:
-        made = _guarded(
-            lambda: self._api.invoice_items.create(
+        with translated("line_create"):
+            made = self._v1.invoice_items.create(
                 {
                     "customer": customer_id,
                     "invoice": remote_id,
                     "amount": line.amount_minor,
                     "currency": line.currency.lower(),
-                    "description": line.description,
-                    "period": {
-                        "start": int(line.starts_at.timestamp()),
-                        "end": int(line.ends_at.timestamp()),
-                    },
+                    "description": line.description[:DESCRIPTION_MAX],
+                    "period": period_of(line),
                     "metadata": {"line_key": line.line_key, "body_hash": line.body_hash},
                 },
                 {"idempotency_key": key},
             )
-        )
-        return RemoteLine(
-            id=str(made.id),
-            line_key=line.line_key,
-            amount_minor=made.amount,
-            body_hash=line.body_hash,
-        )
+        return item_of(made)
+
+    def line_update(self, *, key: str, line_id: str, line: LineDraft) -> RemoteLine:
+        with translated("line_update"):
+            made = self._v1.invoice_items.update(
+                line_id,
+                {
+                    "amount": line.amount_minor,
+                    "description": line.description[:DESCRIPTION_MAX],
+                    "period": period_of(line),
+                    "metadata": {"line_key": line.line_key, "body_hash": line.body_hash},
+                },
+                {"idempotency_key": key},
+            )
+        return item_of(made)
+
+    def line_delete(self, *, key: str, line_id: str) -> None:
+        with translated("line_delete"), _gone_is_done():
+            self._v1.invoice_items.delete(line_id, {}, {"idempotency_key": key})
+
+    # its way through its states
 
     def invoice_finalize(self, *, key: str, remote_id: str) -> RemoteInvoice:
-        return _invoice(
-            _guarded(
-                lambda: self._api.invoices.finalize_invoice(
+        with translated("invoice_finalize"):
+            return invoice_of(
+                self._v1.invoices.finalize_invoice(
                     remote_id, {"auto_advance": False}, {"idempotency_key": key}
                 )
             )
-        )
 
     def invoice_pay(self, *, key: str, remote_id: str) -> RemoteInvoice:
-        return _invoice(
-            _guarded(lambda: self._api.invoices.pay(remote_id, {}, {"idempotency_key": key}))
-        )
+        with translated("invoice_pay"):
+            return invoice_of(
+                self._v1.invoices.pay(remote_id, {"off_session": True}, {"idempotency_key": key})
+            )
 
     def invoice_send(self, *, key: str, remote_id: str) -> RemoteInvoice:
-        return _invoice(
-            _guarded(
-                lambda: self._api.invoices.send_invoice(remote_id, {}, {"idempotency_key": key})
+        with translated("invoice_send"):
+            return invoice_of(
+                self._v1.invoices.send_invoice(remote_id, {}, {"idempotency_key": key})
             )
-        )
 
     def invoice_void(self, *, key: str, remote_id: str) -> RemoteInvoice:
-        return _invoice(
-            _guarded(
-                lambda: self._api.invoices.void_invoice(remote_id, {}, {"idempotency_key": key})
+        with translated("invoice_void"):
+            return invoice_of(
+                self._v1.invoices.void_invoice(remote_id, {}, {"idempotency_key": key})
             )
-        )
 
+    def invoice_uncollectible(self, *, key: str, remote_id: str) -> RemoteInvoice:
+        with translated("invoice_uncollectible"):
+            return invoice_of(
+                self._v1.invoices.mark_uncollectible(remote_id, {}, {"idempotency_key": key})
+            )
 
-@cache
-def collector() -> Collector:
-    """Return the process's collector, built from the settings on first use."""
-    return StripeCollector(
-        secret_key=settings.ENV.stripe_secret_key, api_base=settings.ENV.stripe_api_base
-    )
+    # corrections and events
+
+    def credit_note_create(
+        self, *, key: str, remote_id: str, credit_note_id: str, amount_minor: int, reason: str
+    ) -> RemoteCreditNote:
+        """Look for ours first: what the note does to the invoice changes the body it was sent as.
+
+        What is still owed goes down; the part above that was paid already becomes balance.
+        """
+        for note in self.credit_note_list(remote_id=remote_id):
+            if note.metadata.get("credit_note_id") == credit_note_id:
+                return note
+        with translated("credit_note_create"):
+            held = self._v1.invoices.retrieve(remote_id)
+            params: CreditNoteCreateParams = {
+                "invoice": remote_id,
+                "amount": amount_minor,
+                "memo": reason,
+                "metadata": {"credit_note_id": credit_note_id},
+            }
+            if amount_minor > held.amount_remaining:
+                params["credit_amount"] = amount_minor - held.amount_remaining
+            made = self._v1.credit_notes.create(params, {"idempotency_key": key})
+        return credit_note_of(made)
+
+    def credit_note_list(self, *, remote_id: str) -> Sequence[RemoteCreditNote]:
+        with translated("credit_note_list"):
+            rows = self._v1.credit_notes.list({"invoice": remote_id, "limit": PAGE})
+            return tuple(credit_note_of(row) for row in rows.auto_paging_iter())
+
+    def event_read(self, *, event_id: str) -> RemoteEvent:
+        with translated("event_read"):
+            return event_of(self._v1.events.retrieve(event_id))
+
+    def event_list(self, *, created_from: datetime) -> Sequence[RemoteEvent]:
+        since = int(created_from.timestamp())
+        with translated("event_list"):
+            rows = self._v1.events.list({"created": {"gte": since}, "limit": PAGE})
+            newest_first = [event_of(row) for row in rows.auto_paging_iter()]
+        return tuple(reversed(newest_first))
+
+    def event_verify(self, *, payload: bytes, header: str, now: datetime) -> RemoteEvent:
+        return event_verify(payload=payload, header=header, secrets=self._webhook_secrets, now=now)
