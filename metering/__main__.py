@@ -3,6 +3,7 @@
 python -m metering embedded   the ClickHouse-compatible endpoint over chDB
 python -m metering migrate    bring the schema up to date
 python -m metering sink       stream -> ClickHouse, from the spool or from Kafka
+python -m metering resolve    settle a dead letter: corrected, or given up
 """
 
 import argparse
@@ -11,14 +12,14 @@ import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from aiohttp import web
 
 from gateway.contracts.environment import SettingsError
-from metering.clickhouse import ClickHouse
+from metering.clickhouse import ClickHouse, LinesRefusedError
 from metering.config import (
     READER,
     WRITER,
@@ -27,11 +28,24 @@ from metering.config import (
     read_environment,
     read_sink_settings,
 )
+from metering.dead_letters import DeadLetterError, dead_letter_resolve
 from metering.embedded.engine import DirectoryBusyError, Engine
 from metering.embedded.server import User, build_app
 from metering.errors import MeteringUnavailableError
 from metering.migrate import SchemaError, migrate
-from metering.sink import Sink
+from metering.sink import run_sink
+from metering.sink_checkpoint import SinkBusyError
+
+_EXPECTED: Final = (
+    SettingsError,
+    SchemaError,
+    DirectoryBusyError,
+    SinkBusyError,
+    DeadLetterError,
+    LinesRefusedError,
+    MeteringUnavailableError,
+)
+"""What ends a command with a sentence instead of a traceback."""
 
 log = logging.getLogger("tollway.metering")
 
@@ -44,8 +58,27 @@ def _parser() -> argparse.ArgumentParser:
     embedded.add_argument("--port", type=int, default=8123, help="0 = any free port")
     embedded.add_argument("--data", type=Path, help="directory; default: clickhouse/ of ours")
     commands.add_parser("migrate", help="bring the schema up to date")
-    commands.add_parser("sink", help="move the spool into ClickHouse")
+    commands.add_parser("sink", help="stream events into ClickHouse until stopped")
+    resolve = commands.add_parser("resolve", help="resolve a dead letter, so that periods close")
+    resolve.add_argument("stream")
+    resolve.add_argument("seq", type=int)
+    resolve.add_argument("--note", required=True, help="why, and who decided")
+    resolve.add_argument("--line", type=Path, help="file with the corrected event, one line")
     return parser
+
+
+def _resolve(arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
+    clickhouse = ClickHouse(clickhouse_url(environ))
+    try:
+        dead_letter_resolve(
+            clickhouse,
+            stream=arguments.stream,
+            seq=arguments.seq,
+            note=arguments.note,
+            line=arguments.line.read_bytes() if arguments.line else None,
+        )
+    finally:
+        clickhouse.close()
 
 
 def _migrate(environ: Mapping[str, str]) -> None:
@@ -55,19 +88,6 @@ def _migrate(environ: Mapping[str, str]) -> None:
     finally:
         clickhouse.close()
     log.info("schema: %s", ", ".join(done) or "nothing to do")
-
-
-def _sink(environ: Mapping[str, str]) -> None:
-    settings = read_sink_settings(environ)
-    if settings.kafka_servers:
-        raise SettingsError("This version's sink reads the spool: unset KAFKA_BOOTSTRAP_SERVERS.")
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
-    clickhouse = ClickHouse(settings.clickhouse_url)
-    sink = Sink(clickhouse, spool=settings.spool_dir, checkpoint=settings.checkpoint_path)
-    sink.run(stopped)
-    clickhouse.close()
 
 
 async def _serve_embedded(arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
@@ -101,11 +121,13 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         values = read_environment(environ)
         if arguments.command == "embedded":
             asyncio.run(_serve_embedded(arguments, values))
-        elif arguments.command == "sink":
-            _sink(values)
-        else:
+        elif arguments.command == "migrate":
             _migrate(values)
-    except (SettingsError, SchemaError, DirectoryBusyError, MeteringUnavailableError) as error:
+        elif arguments.command == "resolve":
+            _resolve(arguments, values)
+        else:
+            run_sink(read_sink_settings(values))
+    except _EXPECTED as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 2
     return 0

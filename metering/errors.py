@@ -2,7 +2,7 @@
 
 MeteringError
 ├─ MeteringUnavailableError   metering_unavailable   503  ClickHouse does not answer
-└─ QueryInvalidError          usage_query_invalid    422  empty or naive interval, no owner
+└─ QueryInvalidError          usage_query_invalid    422  reversed or naive interval, no owner
 """
 
 from typing import ClassVar

@@ -1,98 +1,124 @@
-"""Are the sequences of a stream whole, and up to when is all usage here (`architecture.md` §4.5).
+"""Is usage complete, and up to when: from what ClickHouse holds of a stream to its proof, and from
+the proofs of all streams to the watermark (`architecture.md` §4.5).
 
-Pure: what ClickHouse counted arrives as values. A seal is proven when every seq up to its own is
-there; the watermark is the least `complete_through` of the newest proven seals of the streams
-that still matter.
+Pure. A seal is *proven* when every seq from 1 to its own is there, in the log or the dead letters;
+counting starts behind the newest seal that was proven before, so that retention may remove what is
+proven. A stream that has nothing proven holds the watermark at the instant it was opened.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from metering.core.usage import ExpectedBoot, StreamProof, Watermark
+from metering.core.values import ExpectedBoot, StreamProof, Watermark
 
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    last_seq: int
+    """A seal line as the log holds it; its own seq is its `last_seq`."""
+
+    seq: int
     complete_through: datetime
     final: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StreamCount:
-    """What is there of a stream: every seq 1..contiguous is in the log or a dead letter.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamFacts:
+    """What is stored of a stream, counted behind `base`, the newest seal proven before (or None).
 
-    rows   raw rows, duplicates included
+    through     the last seq of the unbroken run that starts behind the base
+    fresh       distinct seqs behind the base, in log and dead letters
+    last_seen   the highest seq that is known to exist
+    duplicates  raw rows beyond one per seq, all time
     """
 
     stream: str
     node: str
-    contiguous: int
-    highest: int
-    distinct: int
-    rows: int
-    dead_letters: int
-    seals: tuple[Seal, ...]
-
-
-def prove(count: StreamCount) -> StreamProof:
-    """Find the newest seal whose seqs are all there."""
-    proven = [seal for seal in count.seals if seal.last_seq <= count.contiguous]
-    newest = max(proven, key=lambda seal: seal.last_seq, default=None)
-    return StreamProof(
-        stream=count.stream,
-        node=count.node,
-        proven_through=newest.last_seq if newest is not None else 0,
-        complete_through=newest.complete_through if newest is not None else None,
-        last_seq_seen=count.highest,
-        received=count.distinct,
-        missing=count.highest - count.distinct,
-        duplicates=count.rows - count.distinct,
-        dead_letters=count.dead_letters,
-        ended=newest is not None and newest.final,
-    )
+    base: Seal | None = None
+    through: int = 0
+    fresh: int = 0
+    last_seen: int = 0
+    duplicates: int = 0
+    dead_letters: int = 0
+    seals: tuple[Seal, ...] = ()
+    first_admitted_at: datetime | None = None
 
 
 def stream_name(boot: ExpectedBoot) -> str:
-    """Name the stream of a boot.
-
-    >>> from datetime import UTC
-    >>> stream_name(ExpectedBoot("n", "b", 0, datetime(2026, 1, 1, tzinfo=UTC)))
-    'n.b.0'
-    """
+    """Name the stream that a boot of a worker writes."""
     return f"{boot.node}.{boot.boot}.{boot.worker}"
 
 
-def fold_watermark(
-    proofs: Iterable[StreamProof], expected: Sequence[ExpectedBoot], *, now: datetime
-) -> Watermark:
-    """Return the instant up to which usage is complete, and who holds it back.
+def stream_proof(facts: StreamFacts) -> StreamProof:
+    """Fold what is stored of a stream into its proof.
 
-    A boot whose stream shows nothing yet holds it at the boot's opening. Streams that are proven
-    to their end, and boots written off, hold nothing.
+    >>> from datetime import UTC
+    >>> noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    >>> facts = StreamFacts(stream="n.b.0", node="n", through=7, fresh=8, last_seen=9,
+    ...                     seals=(Seal(5, noon, False), Seal(9, noon, True)))
+    >>> proof = stream_proof(facts)
+    >>> proof.proven_through, proof.missing, proof.ended
+    (5, 1, False)
     """
-    held = {proof.stream: proof for proof in proofs}
-    gone = {stream_name(boot) for boot in expected if boot.written_off}
-    nodes = {boot.node for boot in expected if not boot.written_off}
-    limits: dict[str, tuple[datetime | None, str]] = {}
-    for boot in expected:
-        name = stream_name(boot)
-        if name not in held and name not in gone:
-            limits[name] = (boot.opened_at, "nothing has arrived from this start of the node")
-    for proof in held.values():
-        if proof.node not in nodes or proof.stream in gone or proof.ended:
+    counted = facts.base.seq if facts.base else 0
+    proven = [seal for seal in facts.seals if counted < seal.seq <= facts.through]
+    newest = max(proven, key=lambda seal: seal.seq, default=facts.base)
+    last_seen = max(facts.last_seen, counted)
+    received = counted + facts.fresh
+    return StreamProof(
+        stream=facts.stream,
+        node=facts.node,
+        proven_through=newest.seq if newest else 0,
+        complete_through=newest.complete_through if newest else None,
+        last_seq_seen=last_seen,
+        received=received,
+        missing=last_seen - received,
+        duplicates=facts.duplicates,
+        dead_letters=facts.dead_letters,
+        ended=newest is not None and newest.final and newest.seq == last_seen,
+        first_admitted_at=None if newest else facts.first_admitted_at,
+    )
+
+
+def watermark(
+    *, proofs: Iterable[StreamProof], expected: Sequence[ExpectedBoot], now: datetime
+) -> Watermark:
+    """Return the instant up to which usage of the expected nodes is complete.
+
+    Streams of other nodes, and of boots written off, do not count; a stream that is proven to its
+    end does not hold anything back any more. With nothing left to wait for it is `now`.
+    """
+    boots = {stream_name(boot): boot for boot in expected}
+    nodes = {boot.node for boot in expected}
+    by_stream = {proof.stream: proof for proof in proofs}
+    held: dict[str, tuple[datetime | None, str]] = {}
+    for stream in {*boots, *(p.stream for p in by_stream.values() if p.node in nodes)}:
+        boot, proof = boots.get(stream), by_stream.get(stream)
+        if (boot and boot.written_off) or (proof and proof.ended):
             continue
-        reason = f"proven through seq {proof.proven_through} of {proof.last_seq_seen} seen"
-        limits[proof.stream] = (proof.complete_through, reason)
-    return _least(limits, now=now)
+        held[stream] = _bound(proof, boot)
+    return _least(held, now)
 
 
-def _least(limits: Mapping[str, tuple[datetime | None, str]], *, now: datetime) -> Watermark:
-    if not limits:
-        return Watermark(now)
-    held_by = {name: reason for name, (_, reason) in limits.items()}
-    instants = [at for at, _ in limits.values()]
-    if None in instants:
-        return Watermark(None, held_by)
-    return Watermark(min(at for at in instants if at is not None), held_by)
+def _bound(proof: StreamProof | None, boot: ExpectedBoot | None) -> tuple[datetime | None, str]:
+    """Return up to when a stream is complete, and what it waits for."""
+    if proof is not None and proof.complete_through is not None:
+        if proof.missing:
+            return proof.complete_through, f"{proof.missing} events are missing"
+        return proof.complete_through, "waits for its next seal"
+    opened = boot.opened_at if boot else proof.first_admitted_at if proof else None
+    if proof is None:
+        return opened, "nothing has arrived yet"
+    return opened, "no seal is proven yet"
+
+
+def _least(held: Mapping[str, tuple[datetime | None, str]], now: datetime) -> Watermark:
+    instants = [instant for instant, _ in held.values()]
+    known = [instant for instant in instants if instant is not None]
+    at = None if len(known) < len(instants) else min([*known, now])
+    reasons = {
+        stream: reason
+        for stream, (instant, reason) in sorted(held.items())
+        if instant is None or (at is not None and instant <= at)
+    }
+    return Watermark(at, reasons)

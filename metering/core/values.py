@@ -1,11 +1,12 @@
-"""The values that usage queries take and give; `metering.queries` is their public door."""
+"""The values of the usage door: what is asked, what comes back. Callers take them from
+`metering.queries`; here they are pure, so that the completeness fold can use them.
+"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
 
 from gateway.contracts.access_log import Charge
 
@@ -101,7 +102,7 @@ class MeterUsage:
 
     billed, counted   units; billed is what prices read
     events            billed events
-    id_hash           SHA-256 over the ordered `stream:seq` of the billed events, hex
+    id_hash           SHA-256 over `stream:seq⏎` of the billed events in (stream, seq) order, hex
     """
 
     meter: str
@@ -136,6 +137,9 @@ class StreamProof:
     received         distinct seqs in log and dead letters
     missing          seqs known to exist (a later one was seen) that are not there
     duplicates       raw rows beyond one per seq; reported, they break nothing
+    dead_letters     unresolved ones
+    ended            a final seal is the last line of the stream, and proven
+    first_admitted_at  the stream's first admission, only while no seal is proven
     """
 
     stream: str
@@ -148,6 +152,7 @@ class StreamProof:
     duplicates: int
     dead_letters: int
     ended: bool
+    first_admitted_at: datetime | None = None
 
     @property
     def complete(self) -> bool:
@@ -177,43 +182,3 @@ class Threshold:
     window_start: datetime
     window_end: datetime
     percent: int
-
-
-class UsageReader(Protocol):
-    """What portal and billing hold; `connect(url)` builds one over ClickHouse.
-
-    Every method :raises MeteringUnavailableError: when ClickHouse does not answer in time and
-    :raises QueryInvalidError: for an empty or naive interval or a filter without an owner.
-    """
-
-    def usage(self, where: UsageFilter, *, by: Sequence[Dimension] = ()) -> UsageReport: ...
-
-    def requests(
-        self, where: UsageFilter, *, limit: int = 100, before: datetime | None = None
-    ) -> tuple[RequestRow, ...]: ...
-
-    def request(self, *, organization_id: str, request_id: str) -> RequestRow | None: ...
-
-    def meter_usage(
-        self, *, subscription_id: str, environment: str, start: datetime, end: datetime
-    ) -> tuple[MeterUsage, ...]:
-        """Usage for money: one row per (stream, seq), grouped by meter, `[start, end)`."""
-        ...
-
-    def event_values(
-        self, *, subscription_id: str, meter: str, start: datetime, end: datetime
-    ) -> tuple[Decimal, ...]:
-        """Billed values in order (admitted_at, stream, seq), for prices that need events."""
-        ...
-
-    def thresholds(self, *, since: datetime) -> tuple[Threshold, ...]: ...
-
-    def watermark(self, *, expected: Sequence[ExpectedBoot], now: datetime) -> Watermark: ...
-
-    def proofs(self) -> tuple[StreamProof, ...]: ...
-
-    def dead_letters(self, *, start: datetime, end: datetime) -> int:
-        """Unresolved dead letters that may touch `[start, end)`; they block a close."""
-        ...
-
-    def last_used(self, *, credential_ids: Sequence[str]) -> Mapping[str, datetime]: ...
