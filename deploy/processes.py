@@ -36,6 +36,28 @@ def processes(installation: Installation) -> list[Process]:
             metering, 0, f"http://{LOOPBACK}:{ports.clickhouse}/ping",
         ),
         Process(
+            "stripe",
+            (
+                python,
+                "-m",
+                "billing.payments.sandbox",
+                "--host",
+                LOOPBACK,
+                "--port",
+                str(ports.stripe),
+                "--data",
+                str(data / "stripe"),
+                "--webhook-url",
+                f"{installation.portal_url}/webhooks/stripe",
+            ),
+            {
+                "STRIPE_SECRET_KEY_FILE": control["STRIPE_SECRET_KEY_FILE"],
+                "STRIPE_WEBHOOK_SECRETS_FILE": control["STRIPE_WEBHOOK_SECRETS_FILE"],
+            },
+            0,
+            f"{installation.stripe_url}/healthz",
+        ),
+        Process(
             "upstream",
             (python, "-m", "deploy.demo.upstream", "--port", str(ports.upstream)),
             {}, 0, f"http://{LOOPBACK}:{ports.upstream}/healthz",

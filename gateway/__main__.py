@@ -1,39 +1,77 @@
 """`python -m gateway`: run the data plane of this node until it is asked to stop."""
 
+import asyncio
 import logging
+import signal
 import sys
+import time
+from collections.abc import Sequence
 
 import uvloop
+from aiohttp import http_parser
 
-from gateway.app import data_folder, new_boot, node_id, run_worker
-from gateway.config import load
+from gateway.app import Identity, Worker
+from gateway.config import GatewaySettings, load
 from gateway.contracts.environment import SettingsError
-from gateway.errors import SpoolFailedError
+from gateway.identity import claim_boot_id, node_id
+from gateway.shipping import ship
+from gateway.storage import open_ports
+from gateway.workers import run_workers, worker_command
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
+    """Run all workers of this node; `worker INDEX NODE BOOT`: one of them; `shipper`: that."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     try:
         settings = load()
-        if settings.workers > 1 or settings.kafka_bootstrap_servers:
-            raise SettingsError(
-                "This version serves with one worker and no Kafka: set TOLLWAY_GATEWAY_WORKERS=1 "
-                "and unset KAFKA_BOOTSTRAP_SERVERS."
-            )
+        check_parser()
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for the operator
         return 2
-    data_folder(settings)
-    node, boot = node_id(settings), new_boot(settings)
-    try:
-        uvloop.run(run_worker(settings, node=node, boot=boot, number=0))
-    except SpoolFailedError as error:
-        logging.getLogger(__name__).critical("%s", error)
-        return 1
-    return 0
+    if len(arguments) == 4 and arguments[0] == "worker":
+        index, node, boot = arguments[1:]
+        return serve(settings, Identity(node=node, boot=boot, worker=int(index)))
+    if arguments == ["shipper"]:
+        return ship(settings)
+    if arguments:
+        print("usage: python -m gateway [shipper]", file=sys.stderr)  # noqa: T201 - for the operator
+        return 2
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    node = node_id(settings.data_dir, setting=settings.node_id)
+    boot = claim_boot_id(settings.data_dir, wall_us=time.time_ns() // 1000)
+    if settings.workers == 1:
+        return serve(settings, Identity(node=node, boot=boot, worker=0))
+    return run_workers(
+        [worker_command(index=i, node=node, boot=boot) for i in range(settings.workers)]
+    )
+
+
+def check_parser() -> None:
+    """Refuse to start on aiohttp's parser in Python, which lets through what ours must not see.
+
+    :raises SettingsError: with what to install.
+    """
+    if not hasattr(http_parser, "HttpRequestParserC"):
+        raise SettingsError(
+            "aiohttp runs without its C parser: install a wheel of it, and unset "
+            "AIOHTTP_NO_EXTENSIONS."
+        )
+
+
+def serve(settings: GatewaySettings, identity: Identity) -> int:
+    """Run one worker on a loop of its own; SIGTERM and SIGINT stop it in order."""
+
+    async def run() -> int:
+        worker = Worker(settings, identity, open_ports=open_ports)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.stop)
+        return await worker.run()
+
+    return uvloop.run(run())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

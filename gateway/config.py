@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from gateway.contracts.environment import Durability, Mode, SettingsError, expand_files
 
@@ -61,6 +66,14 @@ class GatewaySettings(BaseSettings):
         2_000, alias="TOLLWAY_MAX_CONNECTIONS_PER_ADDRESS", ge=0
     )
     stop_grace_s: float = Field(25.0, alias="TOLLWAY_STOP_GRACE_S", ge=0)
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource, **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+        """Take only what `load` hands over; it has read the environment already."""
+        return (init_settings,)
 
     @property
     def errors_url(self) -> str:

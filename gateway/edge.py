@@ -2,35 +2,24 @@
 
 aiohttp's low-level `web.Server` reads and frames requests (C parser); `EdgeConnection` replaces
 its request loop, so that no request, response or URL object stands between the raw bytes and the
-proxy, and closes what is silent, slow or too much. An `Exchange` is what the proxy sees of one
-request; another lane may offer the same methods over another parser.
+proxy, and closes what is silent, slow or too much.
 """
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
-from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp.web_protocol import RequestHandler
 
-from gateway.core.headers import RawHeaders
 from gateway.core.request_head import Hop
+from gateway.exchange import MAX_FIELD_BYTES, MAX_LINE_BYTES, Exchange
 
-_log = logging.getLogger(__name__)
-_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 _SWEEP_S: Final = 0.5
 _DRAIN_STEP_S: Final = 0.02
-_LINGER_S: Final = 2.0
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-MAX_LINE_BYTES: Final = 8190
-MAX_FIELD_BYTES: Final = 8192
 MAX_HEADERS: Final = 100
 
 
@@ -47,163 +36,6 @@ class EdgeLimits:
     max_per_address: int = 2_000
 
 
-class BodyError(Exception):
-    """The client's body ended badly; `code` is the problem to answer with."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class Exchange:
-    """One request and its answer on a client connection."""
-
-    __slots__ = (
-        "_chunk_out", "_connection", "_payload", "_until_close",
-        "gone", "http_1_0", "keep_alive", "method", "on_gone", "parse_code", "raw_headers",
-        "started", "target", "written",
-    )  # fmt: skip
-
-    def __init__(self, connection: "EdgeConnection", message: Any, payload: Any) -> None:
-        self._connection = connection
-        self._payload = payload
-        self._chunk_out = False
-        self._until_close = False
-        self.gone = False  # the client left
-        self.on_gone: Callable[[], None] | None = None
-        self.started = False
-        self.written = 0  # body bytes written to the client
-        self.parse_code = ""  # set when the parser refused the bytes
-        self.method = self.target = ""
-        self.raw_headers: RawHeaders = ()
-        self.http_1_0 = self.keep_alive = False
-        if isinstance(message, _ErrInfo):
-            self.parse_code = _parse_code(message)
-            return
-        self.method = message.method
-        self.target = message.path
-        self.raw_headers = message.raw_headers
-        self.http_1_0 = message.version < (1, 1)
-        # behind an upgrade that is not taken the parser is in no state to go on
-        self.keep_alive = not (message.should_close or message.upgrade)
-
-    @property
-    def hop(self) -> Hop:
-        return self._connection.hop
-
-    # --- request body
-
-    def whole_body(self) -> bytes | None:
-        """Return the body if all of it is here, else None."""
-        payload = self._payload
-        if payload is EMPTY_PAYLOAD:
-            return b""
-        if payload.is_eof() and payload.exception() is None:
-            return bytes(payload.read_nowait()) if not payload.at_eof() else b""
-        return None
-
-    def send_continue(self) -> None:
-        """Ask for the body (`Expect: 100-continue`), unless it is on its way already."""
-        if not self.started and not self._payload.total_bytes:
-            self._connection.send(_CONTINUE)
-
-    async def read_body(self) -> bytes:
-        """Return what arrived of the body; empty at its end.
-
-        :raises BodyError: when it breaks off, stalls or is malformed.
-        """
-        connection = self._connection
-        connection.waits_for_body = True
-        try:
-            return bytes(await self._payload.readany())
-        except web.RequestPayloadError as error:
-            raise BodyError("request_malformed") from error
-        except (ConnectionError, OSError) as error:
-            raise BodyError("client_gone") from error
-        except Exception as error:  # what aiohttp hands through from its parser
-            if connection.body_timed_out:
-                raise BodyError("request_timeout") from error
-            raise BodyError("request_malformed") from error
-        finally:
-            connection.waits_for_body = False
-
-    # --- answer
-
-    def start(
-        self, status: int, lines: list[bytes], *, length: int | None, body: bytes = b"",
-        no_body: bool = False, ends: bool = False,
-    ) -> None:  # fmt: skip
-        """Write the head and the first bytes of the body at once.
-
-        length    of the whole body; None = chunked (HTTP/1.0: until close)
-        no_body   HEAD, 204, 304: the framing is told, nothing follows
-        ends      nothing follows `body`
-        """
-        self.started = True
-        if length is None and not no_body:
-            self._chunk_out = not self.http_1_0
-            self._until_close = self.http_1_0
-        if self._until_close or self._connection.is_closing_soon:
-            self.keep_alive = False
-        head = [b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, "").encode()), *lines]
-        if length is not None:
-            head.append(b"Content-Length: %d\r\n" % length)
-        elif self._chunk_out:
-            head.append(b"Transfer-Encoding: chunked\r\n")
-        if not self.keep_alive:
-            head.append(b"Connection: close\r\n")
-        elif self.http_1_0:
-            head.append(b"Connection: keep-alive\r\n")
-        head.append(b"\r\n")
-        if body and not no_body:
-            head.append(self._framed(body))
-        if ends and self._chunk_out:
-            head.append(b"0\r\n\r\n")
-        self._connection.send(b"".join(head))
-
-    def _framed(self, data: bytes) -> bytes:
-        self.written += len(data)
-        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunk_out else data
-
-    async def write(self, data: bytes) -> None:
-        """Write more of the body, as fast as the client reads."""
-        self._connection.send(self._framed(data))
-        await self._connection.drain()
-
-    def finish(self) -> None:
-        """End a body that was written in pieces."""
-        if self._chunk_out:
-            self._connection.send(b"0\r\n\r\n")
-
-    def abort(self) -> None:
-        """Cut the connection: the only honest end of a body that cannot be completed."""
-        self.keep_alive = False
-        self._connection.abort()
-
-    def client_left(self) -> None:
-        self.gone = True
-        if self.on_gone is not None:
-            self.on_gone()
-
-    @property
-    def body_is_unread(self) -> bool:
-        return not self._payload.is_eof()
-
-    async def linger(self) -> None:
-        """Read on for a moment before closing, so that the answer is not lost in a reset."""
-        with suppress(Exception):
-            async with asyncio.timeout(_LINGER_S):
-                while not self._payload.is_eof():
-                    await self._payload.readany()
-
-
-def _parse_code(message: _ErrInfo) -> str:
-    error = message.exc
-    if isinstance(error, LineTooLong):
-        return "headers_too_large" if error.args[1] == MAX_FIELD_BYTES else "target_too_long"
-    return "headers_too_large" if "Too many" in message.message else "request_malformed"
-
-
 Serve = Callable[[Exchange], Awaitable[None]]
 
 
@@ -211,8 +43,8 @@ class EdgeConnection(RequestHandler):
     """A client connection. `start` is the loop that aiohttp runs for each connection."""
 
     __slots__ = (
-        "_born", "_exchange", "_head_since", "_idle_since", "_limits", "_received_at",
-        "_serve", "_stalled_since", "body_timed_out", "hop", "waits_for_body",
+        "_born", "_exchange", "_has_received", "_head_since", "_idle_since", "_limits",
+        "_received_at", "_serve", "_stalled_since", "body_timed_out", "hop", "waits_for_body",
     )  # fmt: skip
 
     def __init__(self, manager: "EdgeServer", *, serve: Serve, limits: EdgeLimits) -> None:
@@ -233,6 +65,7 @@ class EdgeConnection(RequestHandler):
         self._head_since: float | None = self._born
         self._idle_since: float | None = None
         self._stalled_since: float | None = None
+        self._has_received = False
         self.waits_for_body = False
         self.body_timed_out = False
         self.hop = Hop("", b"http", 0, trusted=False)
@@ -325,12 +158,11 @@ class EdgeConnection(RequestHandler):
         exchange = self._exchange
         super().connection_lost(exc)
         if exchange is not None:
-            if not exchange._payload.is_eof():
-                exchange._payload.set_exception(exc or ConnectionResetError("client left"))
-            exchange.client_left()
+            exchange.client_left(exc or ConnectionResetError("client left"))
 
     def data_received(self, data: bytes) -> None:
         self._received_at = self._loop.time()
+        self._has_received = True
         super().data_received(data)
         if self._waiter is not None and not self._messages and self._head_since is None:
             self._head_since = self._received_at
@@ -365,10 +197,10 @@ class EdgeConnection(RequestHandler):
     def _time_body_out(self) -> None:
         self.body_timed_out = True
         if self._exchange is not None:
-            self._exchange._payload.set_exception(TimeoutError("body idle"))
+            self._exchange.fail_body(TimeoutError("body idle"))
 
     def _time_head_out(self) -> None:
-        if self._request_count or self._received_at > self._born:
+        if self._has_received:  # a connection that never spoke is owed no answer
             self.send(
                 b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             )

@@ -84,7 +84,7 @@ class GatewayProcess:
         folder = data / "gateway"
         folder.mkdir(parents=True)
         (folder / "snapshot.json").write_text(json.dumps(snapshot))
-        self._environment = {
+        self.environment = {
             **os.environ,
             "TOLLWAY_MODE": "embedded",
             "TOLLWAY_DATA_DIR": str(data),
@@ -100,7 +100,7 @@ class GatewayProcess:
         log = (self.data / "gateway.log").open("ab")
         with log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway"], cwd=ROOT, env=self._environment,
+                [sys.executable, "-m", "gateway"], cwd=ROOT, env=self.environment,
                 stdout=log, stderr=log,
             )  # fmt: skip
         deadline = time.monotonic() + 20

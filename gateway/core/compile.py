@@ -25,7 +25,7 @@ from gateway.contracts.snapshot import (
 )
 from gateway.core.addresses import Network, parse_networks
 from gateway.core.auth import KEY_HEADERS
-from gateway.core.charges import BucketCharge, ChargeRequest, WindowCharge
+from gateway.core.charges import ChargeRequest, WindowCharge
 from gateway.core.events import Who, WhoText, cost_text, who_text
 from gateway.core.headers import HeaderRoles, header_value
 from gateway.core.instants import to_us
@@ -82,6 +82,7 @@ class Admit:
     costs: Mapping[Outcome, Cost]
     charges: tuple[ChargeRequest, ...] = ()
     quotas: tuple[Quota | None, ...] = ()
+    windows: tuple[WindowCharge, ...] = ()  # what a free outcome gives back; buckets are not
     policy_line: bytes = b""
     identity_lines: bytes = b""
     caller: "Caller | None" = None
@@ -89,11 +90,6 @@ class Admit:
     fail_open: bool = False
     from_us: int = 0
     until_us: int = FOREVER_US
-
-    @property
-    def windows(self) -> tuple[WindowCharge, ...]:
-        """The charges that a free outcome gives back; buckets are not."""
-        return tuple(c for c in self.charges if not isinstance(c, BucketCharge))
 
 
 @dataclass(slots=True)
@@ -216,6 +212,7 @@ def build_admission(
         costs=build_costs(plan, units, environment=entitlement.environment),
         charges=charges,
         quotas=(*[None] * len(buckets), *charged),
+        windows=tuple(windows),
         policy_line=policy_line(charges),
         identity_lines=caller.identity_lines,
         caller=caller,

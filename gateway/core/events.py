@@ -100,6 +100,7 @@ class RequestRecord:
     response_bytes: int = 0
     latency_us: int = 0
     upstream_latency_us: int = 0
+    slice_no: int = 0
     aborted: bool = False
 
 
@@ -153,6 +154,8 @@ class EventEncoder:
             text += self._agent(record.user_agent)
         if record.trace_id:
             text += f',"trace_id":"{record.trace_id}"'
+        if record.slice_no:
+            text += f',"slice_no":{record.slice_no}'
         return text + ',"aborted":true' if record.aborted else text
 
     def _agent(self, raw: bytes) -> str:

@@ -14,6 +14,7 @@ from gateway.core.compile import Options, compile_snapshot
 from gateway.core.instants import to_us
 from gateway.edge import EdgeLimits, EdgeServer
 from gateway.metrics import Stats
+from gateway.ports import Spool
 from gateway.proxy import Proxy
 from tests.factories.snapshots import LIVE_KEY, NOW, build_snapshot
 from tests.fakes.gateway_ports import FakeClock, FakeQuota, FakeSpool
@@ -124,13 +125,24 @@ class Rig:
     clock: FakeClock
     stats: Stats
     upstream: TinyUpstream
+    upstreams: UpstreamClient
     fatal: list[str]
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     def apply(self, snapshot: Snapshot, options: Options | None = None) -> None:
         self.proxy.compiled = compile_snapshot(snapshot, options or Options())
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port)
+        """Open a connection that the rig closes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 16)
+        self.writers.append(writer)
+        return reader, writer
+
+    async def close_clients(self) -> None:
+        for writer in self.writers:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     async def raw(self, data: bytes, *, wait_s: float = 3.0) -> bytes:
         """Send bytes, and return all that comes until the connection is closed."""
@@ -139,8 +151,6 @@ class Rig:
         async with asyncio.timeout(wait_s):
             received = await reader.read()
         writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
         return received
 
     async def get(
@@ -182,9 +192,13 @@ def dechunk(data: bytes) -> bytes:
 @asynccontextmanager
 async def running(
     script: Script | None = None, *, limits: EdgeLimits | None = None,
-    options: Options | None = None, trusted: tuple[str, ...] = (), **snapshot: Any,
+    options: Options | None = None, trusted: tuple[str, ...] = (),
+    real_spool: Spool | None = None, **snapshot: Any,
 ) -> AsyncIterator[Rig]:  # fmt: skip
-    """Run a proxy in front of a tiny upstream; everything is closed at the end."""
+    """Run a proxy in front of a tiny upstream; everything is closed at the end.
+
+    `real_spool` takes the events instead of the fake, which then stays empty.
+    """
     upstream = TinyUpstream(script or answering(OK))
     listener = await asyncio.start_server(upstream.handle, "127.0.0.1", 0)
     upstream.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
@@ -193,7 +207,7 @@ async def running(
     fatal: list[str] = []
     proxies = TrustedProxies(parse_networks(trusted))
     proxy = Proxy(
-        clock=clock, spool=spool, quota=quota, upstreams=client, stats=stats,
+        clock=clock, spool=real_spool or spool, quota=quota, upstreams=client, stats=stats,
         trusted=proxies, random_bytes=os.urandom, on_fatal=fatal.append,
     )  # fmt: skip
     server = EdgeServer(
@@ -202,12 +216,13 @@ async def running(
     sockets = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
     rig = Rig(
         sockets.sockets[0].getsockname()[1], proxy, server, spool, quota, clock, stats, upstream,
-        fatal,
+        client, fatal,
     )  # fmt: skip
     rig.apply(build_snapshot(upstream_url=upstream.url, **snapshot), options)
     try:
         yield rig
     finally:
+        await rig.close_clients()
         sockets.close()
         await server.drain_and_close(grace_s=1.0)
         await client.close()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.adapters.spool_recovery import events_of
 from gateway.contracts.access_log import Charge, Kind
+from tests.factories.events import events_of
 from tests.gateway_process import KEY, GatewayProcess, one_api_snapshot
 
 KILLS = 6

@@ -54,6 +54,7 @@ def _records(draw: st.DrawFn) -> tuple[RequestRecord, dict[str, int], Charge, st
         response_bytes=draw(_NUMBER),
         latency_us=draw(_NUMBER),
         upstream_latency_us=draw(_NUMBER),
+        slice_no=draw(st.integers(0, 9)),
         aborted=draw(st.booleans()),
     )
     return record, units, charge, reason
@@ -68,7 +69,7 @@ def _fields(record: RequestRecord) -> dict[str, object]:
         "response_bytes": record.response_bytes, "latency_us": record.latency_us,
         "upstream_latency_us": record.upstream_latency_us, "client_ip": record.client_ip,
         "user_agent": agent_text(record.user_agent), "trace_id": record.trace_id,
-        "aborted": record.aborted,
+        "slice_no": record.slice_no, "aborted": record.aborted,
     }  # fmt: skip
 
 

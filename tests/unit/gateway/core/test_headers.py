@@ -53,7 +53,8 @@ _HEADER_BLOCKS: list[tuple[str, Pairs, bool]] = [
     ("host with a user", [(b"Host", b"u@a")], False),
     ("length and coding", [(b"Host", b"a"), (b"Content-Length", b"1"),
                            (b"Transfer-Encoding", b"chunked")], False),
-    ("two lengths", [(b"Host", b"a"), (b"Content-Length", b"1"), (b"Content-Length", b"1")], False),  # noqa: E501 - one row
+    ("two lengths", [(b"Host", b"a"), (b"Content-Length", b"1"),
+                     (b"Content-Length", b"1")], False),
     ("length list", [(b"Host", b"a"), (b"Content-Length", b"1, 1")], False),
     ("signed length", [(b"Host", b"a"), (b"Content-Length", b"+1")], False),
     ("other coding", [(b"Host", b"a"), (b"Transfer-Encoding", b"gzip, chunked")], False),

@@ -1,0 +1,109 @@
+"""Opens what a worker keeps: its stream in the spool, and the quota counters.
+
+The order at a start is binding (`architecture.md` §4.5, §4.9): end the dead streams of this node,
+read what they used, open a stream of our own, and let the counters start from there. The settings
+decide which counters: in this worker's memory, or in Redis for any number of workers. Without
+Kafka the first worker also deletes what ClickHouse has; with Kafka the shipper does.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from redis.exceptions import RedisError
+
+from gateway.adapters.quota_checkpoint import SpoolKeeper
+from gateway.adapters.quota_memory import MemoryQuota, WindowUse
+from gateway.adapters.quota_redis import RedisQuota
+from gateway.adapters.spool import FileSpool, stream_name
+from gateway.adapters.spool_commit import SpoolSettings
+from gateway.adapters.spool_recovery import recover_dead_streams
+from gateway.app import Identity, Ports
+from gateway.config import GatewaySettings
+from gateway.contracts.snapshot import Snapshot
+from gateway.core.quota_replay import counted_charges
+from gateway.ports import Clock, Quota
+
+_log = logging.getLogger(__name__)
+
+
+def spool_dir(settings: GatewaySettings) -> Path:
+    return settings.data_dir / "spool"
+
+
+def build_keeper(settings: GatewaySettings, snapshot: Snapshot) -> SpoolKeeper:
+    """Build the keeper of this node's spool; the snapshot says what events count."""
+    return SpoolKeeper(
+        spool_dir=spool_dir(settings),
+        counters=settings.data_dir / "gateway" / "quota.json",
+        replay=partial(counted_charges, snapshot=snapshot),
+    )
+
+
+async def open_ports(
+    settings: GatewaySettings, identity: Identity, clock: Clock, snapshot: Snapshot
+) -> Ports:
+    """Open spool and counters of one worker."""
+    root = spool_dir(settings)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    now_us = clock.now_us()
+    recover = partial(recover_dead_streams, root, node=identity.node, now_us=now_us)
+    for found in await asyncio.to_thread(recover):
+        _log.info("ended the dead stream %s at seq %d", found.stream, found.last_seq)
+    keeper = build_keeper(settings, snapshot)
+    used = await asyncio.to_thread(keeper.rebuild, now_us=now_us)
+    spool = await FileSpool.open(
+        spool_dir=root,
+        stream=stream_name(node=identity.node, boot=identity.boot, worker=identity.worker),
+        node=identity.node,
+        clock=clock,
+        settings=SpoolSettings(
+            max_bytes=settings.spool_max_bytes, durability=settings.spool_durability
+        ),
+    )
+    counters = _Counters(settings, stream=spool.stream, used=used)
+    await counters.settle(now_us=now_us)
+    is_owner = identity.worker == 0 and not settings.kafka_bootstrap_servers
+
+    async def tidy(current: Snapshot) -> None:
+        await counters.settle(now_us=clock.now_us())
+        if is_owner:
+            sweep = partial(build_keeper(settings, current).sweep, now_us=clock.now_us())
+            await asyncio.to_thread(sweep)
+
+    return Ports(spool=spool, quota=counters.quota, tidy=tidy)
+
+
+class _Counters:
+    """The quota port, and what dead streams used until it has been told."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        *,
+        stream: str,
+        used: Mapping[str, Mapping[str, WindowUse]],
+    ) -> None:
+        self._redis: RedisQuota | None = None
+        self._unsettled: Mapping[str, Mapping[str, WindowUse]] = {}
+        if settings.redis_url:
+            self._redis = RedisQuota(url=settings.redis_url, stream=stream)
+            self._unsettled = used
+            self.quota: Quota = self._redis
+        else:
+            memory = MemoryQuota()
+            memory.restore(used.values())
+            self.quota = memory
+
+    async def settle(self, *, now_us: int) -> None:
+        """Tell Redis; while it is away the next call tries again."""
+        if self._redis is None or not self._unsettled:
+            return
+        try:
+            await self._redis.settle(self._unsettled, now_us=now_us)
+        except (RedisError, OSError) as error:
+            _log.warning("quota: the dead streams are not settled yet: %s", error)
+            return
+        self._unsettled = {}
