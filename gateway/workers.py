@@ -46,7 +46,12 @@ def run_workers(commands: Sequence[Sequence[str]]) -> int:
             stopping = True
             _terminate(children)
         time.sleep(_LOOK_EVERY_S)
-    return failed or max((abs(child.returncode) for child in children), default=0)
+    return failed or max((_exit_code(child) for child in children), default=0)
+
+
+def _exit_code(child: subprocess.Popen[bytes]) -> int:
+    """Return how a worker ended; one still starting dies of our SIGTERM, having served nobody."""
+    return 0 if child.returncode == -signal.SIGTERM else abs(child.returncode)
 
 
 def _terminate(children: Sequence[subprocess.Popen[bytes]]) -> None:

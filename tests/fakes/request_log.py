@@ -142,7 +142,8 @@ class FakeRequestLog:
         rows = self._matching(where)
         billed = [row for row in rows if row.charge == Charge.BILLED]
         counted = [row for row in rows if row.charge == Charge.COUNTED]
-        ids = "\n".join(sorted(f"{row.stream}:{row.seq}" for row in billed))
+        ordered = sorted(billed, key=lambda row: (row.stream, row.seq))
+        ids = "".join(f"{row.stream}:{row.seq}\n" for row in ordered)
         return (
             MeterUsage(
                 meter="requests",
