@@ -13,6 +13,7 @@ BIN = Path(sys.executable).parent
 def _steps(*, fast: bool) -> list[tuple[str, list[str]]]:
     money = [*ROOT.glob("portal/core/*.py"), *ROOT.glob("billing/**/*.py")]
     python = sys.executable
+    pytest = [python, "-m", "pytest", "-q"]
     quick = ["tests/unit", "tests/contract", "tests/golden", "tests/lint"]
     return [
         ("format", [str(BIN / "ruff"), "format", "--check", "."]),
@@ -26,11 +27,21 @@ def _steps(*, fast: bool) -> list[tuple[str, list[str]]]:
             [python, "manage.py", "makemigrations", "--check", "--dry-run",
              "--settings", "portal.settings.test"],
         ),
-        ("tests", [python, "-m", "pytest", "-q", *(
-            [*quick, "-m", "not slow"] if fast else ["--ignore=tests/e2e"])]),
-        # a process of its own: the browser driver keeps an event loop running in it
-        *([] if fast else [("browser", [python, "-m", "pytest", "-q", "tests/e2e"])]),
+        ("quick tests", [*pytest, *quick, *(["-m", "not slow"] if fast else [])]),
+        # each with a process of its own: brokers' clients and the browser's driver leave threads
+        # and event loops behind that are nobody else's business
+        *([] if fast else [
+            (str(folder), [*pytest, str(folder)]) for folder in _suites()
+        ]),
     ]  # fmt: skip
+
+
+def _suites() -> list[Path]:
+    """Return the folders of tests that start servers, the browser's last."""
+    folders = sorted(
+        path for path in (ROOT / "tests" / "integration").iterdir() if any(path.rglob("test_*.py"))
+    )
+    return [path.relative_to(ROOT) for path in [*folders, ROOT / "tests" / "e2e"]]
 
 
 def main() -> int:
