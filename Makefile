@@ -30,7 +30,7 @@ stack: $(VENV)/.dev ## the production topology on this machine: PostgreSQL, Redi
 	@exec $(PY) -m deploy.up --mode stack --data $(DATA)-stack
 
 demo-traffic: $(VENV)/.run ## 10,000 real requests through a running `make up` (or DATA=data-stack), then the four totals
-	@exec $(PY) -m deploy.demo.traffic --data $(DATA)
+	@TOLLWAY_DATA_DIR=$(abspath $(DATA)) exec $(PY) -m deploy.demo.month
 
 test: $(VENV)/.dev ## the whole suite with real servers
 	@$(PY) -m tests.run

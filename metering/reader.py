@@ -7,13 +7,14 @@ merges in the background, and never across partitions.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
 from string import Template
 from typing import Any, Final
 
-from gateway.contracts.access_log import format_time
+from gateway.contracts.access_log import format_decimal, format_time
 from metering.clickhouse import ClickHouse
 from metering.core.completeness import watermark
 from metering.core.values import (
@@ -182,7 +183,7 @@ class ClickHouseReader:
             parameters["before"] = _aware(before)
         parameters["rows_max"] = max(1, min(limit, REQUESTS_MAX))
         rows = self._clickhouse.rows(_REQUESTS.substitute(where=conditions), parameters)
-        return tuple(RequestRow(*row) for row in rows)
+        return tuple(_request_row(row) for row in rows)
 
     def request(self, *, organization_id: str, request_id: str) -> RequestRow | None:
         if not organization_id or not request_id:
@@ -194,14 +195,16 @@ class ClickHouseReader:
             ),
             {"organization_id": organization_id, "request_id": request_id, "rows_max": 1},
         )
-        return RequestRow(*rows[0]) if rows else None
+        return _request_row(rows[0]) if rows else None
 
     def meter_usage(
         self, *, subscription_id: str, environment: str, start: datetime, end: datetime
     ) -> tuple[MeterUsage, ...]:
         parameters = _period(subscription_id, environment, start, end)
         return tuple(
-            MeterUsage(meter, billed, counted, events, self._id_hash(parameters, meter))
+            MeterUsage(
+                meter, _plain(billed), _plain(counted), events, self._id_hash(parameters, meter)
+            )
             for meter, billed, counted, events in self._clickhouse.rows(_METER_USAGE, parameters)
         )
 
@@ -220,7 +223,7 @@ class ClickHouseReader:
         blocks = self._clickhouse.row_blocks(
             _EVENT_VALUES, {**parameters, "meter": meter, "rows_max": EVENT_VALUES_MAX + 1}
         )
-        values = tuple(row[0] for block in blocks for row in block)
+        values = tuple(_plain(row[0]) for block in blocks for row in block)
         if len(values) > EVENT_VALUES_MAX:
             msg = f"more than {EVENT_VALUES_MAX} events; price this meter by its sum"
             raise QueryInvalidError(msg)
@@ -255,13 +258,27 @@ def _usage_row(row: Sequence[Any], by: Sequence[Dimension]) -> UsageRow:
     return UsageRow(
         group=dict(zip((d.value for d in by), grouped, strict=True)),
         events=events,
-        quantities=quantities,
+        quantities=_plain_all(quantities),
         errors=errors,
         request_bytes=request_bytes,
         response_bytes=response_bytes,
         latency_p50_us=_whole(p50),
         latency_p95_us=_whole(p95),
     )
+
+
+def _plain(units: Decimal) -> Decimal:
+    """Drop the column's trailing zeros: 40.000000000000 is 40 to people and in CSV files."""
+    return Decimal(format_decimal(units))
+
+
+def _plain_all(quantities: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    return {meter: _plain(units) for meter, units in quantities.items()}
+
+
+def _request_row(row: Sequence[Any]) -> RequestRow:
+    found = RequestRow(*row)
+    return replace(found, quantities=_plain_all(found.quantities))
 
 
 def _whole(quantile: float) -> int:

@@ -49,7 +49,7 @@ PEOPLE = (
     ("finance", "finance@tollway.example", StaffRole.FINANCE),
 )
 SAMPLE_PATH = "/v1/countries/de"
-_RATE: dict[str, Any] = {"name": "burst", "rate": 50, "per_s": 1, "burst": 100}
+_RATE: dict[str, Any] = {"name": "burst", "rate": 200, "per_s": 1, "burst": 400}
 PLANS: tuple[dict[str, Any], ...] = (
     {
         "slug": "free", "name": "Free", "rank": 0,
@@ -76,7 +76,7 @@ PLANS: tuple[dict[str, Any], ...] = (
         "prices": [
             {"key": "calls", "meter": "requests", "model": "per_unit", "unit_amount": "0.002"},
         ],
-        "quota": None,
+        "quota": {"meter": "requests", "quota": 1_000_000, "block_at_percent": 0},
     },
 )  # fmt: skip
 
@@ -106,7 +106,7 @@ def seed_plan(values: dict[str, Any], *, api: Api, actor: User, now: datetime) -
     shown = {name: values[name] for name in ("slug", "name", "description", "rank")}
     plan = plan_save(plan=None, values=shown, apis=[api], actor=actor, now=now)
     draft = plan_version_draft(plan=plan, actor=actor, now=now)
-    limits = {"quotas": [values["quota"]] if values["quota"] else [], "rate_limits": [_RATE]}
+    limits = {"quotas": [values["quota"]], "rate_limits": [_RATE]}
     plan_version_save(
         version=draft,
         terms={"prices": values["prices"]},
