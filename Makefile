@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 DATA   ?= data
 
 .DEFAULT_GOAL := help
-.PHONY: help up stack stop test check fmt types bench demo-traffic e2e vendor-check lock compose-check clean
+.PHONY: help up stack test check fmt types demo-traffic e2e vendor-check lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,15 +47,12 @@ types: $(VENV)/.dev ## mypy alone
 e2e: $(VENV)/.dev ## the browser journeys alone
 	@$(PY) -m pytest tests/e2e
 
-bench: $(VENV)/.dev ## gateway against nginx, sink, rating, event to query; nothing else may run beside it
-	@$(PY) -m tests.bench
-
 lock: ## pin requirements from pyproject.toml (needs uv)
 	uv pip compile -q pyproject.toml --generate-hashes --no-header -o requirements.txt
 	uv pip compile -q pyproject.toml --group dev --generate-hashes --no-header -o requirements-dev.txt
 
-vendor-check: $(VENV)/.run ## the vendored browser files are what the manifest says
-	@$(PY) -m deploy.vendor_check
+vendor-check: $(VENV)/.dev ## the vendored browser files are what the manifest says
+	@$(PY) -m pytest -q tests/unit/static/test_vendor.py
 
 clean: ## remove the environment and the caches; data stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
