@@ -23,7 +23,8 @@ def ship(settings: GatewaySettings) -> int:
         return 2
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        # By another thread: this one may be inside `stop.wait` and hold the event's own lock.
+        signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
     try:
         run_shipper(
             ShipperSettings(

@@ -26,7 +26,8 @@ def run_sink(settings: SinkSettings) -> None:
     stop = threading.Event()
 
     def _stop(number: int, frame: FrameType | None) -> None:
-        stop.set()
+        # By another thread: this one may be inside `stop.wait` and hold the event's own lock.
+        threading.Thread(target=stop.set).start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)

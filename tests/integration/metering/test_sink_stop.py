@@ -1,0 +1,24 @@
+"""A sink asked to stop at any moment stops: the signal may find it inside its own wait."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.clickhouse import Embedded
+from tests.integration.metering.test_spool_to_usage import SinkProcess
+
+STARTS = 12
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_every_stop_ends_the_process(tmp_path: Path, clickhouse: Embedded) -> None:
+    (tmp_path / "spool").mkdir()
+    rng = random.Random(3)
+    sink = SinkProcess(tmp_path, clickhouse.url_writer)
+    for _ in range(STARTS):
+        sink.start()
+        time.sleep(1.0 + rng.random() / 20)
+        sink.stop()
