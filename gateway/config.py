@@ -17,7 +17,14 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from gateway.contracts.environment import Durability, Mode, SettingsError, expand_files
+from gateway.contracts.environment import (
+    Durability,
+    Mode,
+    SettingsError,
+    layered_environment,
+    sentences,
+    set_values,
+)
 
 BASE_DIR = Path(__file__).resolve().parents[1]
 
@@ -119,38 +126,20 @@ class GatewaySettings(BaseSettings):
         return self
 
 
-def _read_dotenv(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    pairs = (line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
-    return {k.strip(): v.strip().strip('"') for k, v in pairs if not k.lstrip().startswith("#")}
+def _read(path: str) -> str:
+    return Path(path).read_text()
 
 
 def load(environ: dict[str, str] | None = None) -> GatewaySettings:
-    """Read and check the environment once.
+    """Read and check the environment once; `environ` replaces every source, for tests.
 
     :raises SettingsError: with one sentence per problem.
     """
-    process = dict(os.environ if environ is None else environ)
-    values = process
     if environ is None:
-        values = {**_read_dotenv(BASE_DIR / ".env"), **process}
-        data_dir = Path(values.get("TOLLWAY_DATA_DIR") or BASE_DIR / "data")
-        values = {**_read_dotenv(data_dir / "env"), **values}
-    values = expand_files(values, read=lambda path: Path(path).read_text())
+        values = layered_environment(os.environ, project_dir=str(BASE_DIR), read=_read)
+    else:
+        values = set_values(environ, read=_read)
     try:
-        return GatewaySettings.model_validate({k: v for k, v in values.items() if v != ""})
+        return GatewaySettings.model_validate(values)
     except ValueError as error:
-        raise SettingsError(_sentences(error)) from error
-
-
-def _sentences(error: ValueError) -> str:
-    details = getattr(error, "errors", None)
-    if details is None:
-        return str(error)
-    lines = []
-    for detail in details():
-        where = ".".join(str(part) for part in detail["loc"])
-        text = detail["msg"].removeprefix("Value error, ")
-        lines.append(f"{where}: {text}" if where else text)
-    return " ".join(lines)
+        raise SettingsError(sentences(error)) from error

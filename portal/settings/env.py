@@ -11,7 +11,14 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from gateway.contracts.environment import ClockMode, Mode, SettingsError, expand_files
+from gateway.contracts.environment import (
+    ClockMode,
+    Mode,
+    SettingsError,
+    layered_environment,
+    sentences,
+    set_values,
+)
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 
@@ -95,37 +102,20 @@ class Env(BaseSettings):
         return self
 
 
-def _read_dotenv(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    pairs = (line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
-    return {k.strip(): v.strip().strip('"') for k, v in pairs if not k.lstrip().startswith("#")}
+def _read(path: str) -> str:
+    return Path(path).read_text()
 
 
 def load(environ: dict[str, str] | None = None) -> Env:
-    """Read and check the environment once.
+    """Read and check the environment once; `environ` replaces every source, for tests.
 
     :raises SettingsError: with one sentence per problem.
     """
-    process = dict(os.environ if environ is None else environ)
-    values = {**_read_dotenv(BASE_DIR / ".env"), **process} if environ is None else process
-    data_dir = Path(values.get("TOLLWAY_DATA_DIR") or BASE_DIR / "data")
     if environ is None:
-        values = {**_read_dotenv(data_dir / "env"), **values}
-    values = expand_files(values, read=lambda path: Path(path).read_text())
+        values = layered_environment(os.environ, project_dir=str(BASE_DIR), read=_read)
+    else:
+        values = set_values(environ, read=_read)
     try:
-        return Env.model_validate({k: v for k, v in values.items() if v != ""})
+        return Env.model_validate(values)
     except ValueError as error:
-        raise SettingsError(_sentences(error)) from error
-
-
-def _sentences(error: ValueError) -> str:
-    details = getattr(error, "errors", None)
-    if details is None:
-        return str(error)
-    return " ".join(
-        f"{'.'.join(str(p) for p in d['loc'])}: {d['msg'].removeprefix('Value error, ')}".lstrip(
-            ": "
-        )
-        for d in details()
-    )
+        raise SettingsError(sentences(error)) from error
