@@ -31,8 +31,6 @@ INSTALLED_APPS = [
     "allauth.mfa",
     "csp",
     "django_cotton",
-    "django_htmx",
-    "django_filters",
     "rest_framework",
     "drf_spectacular",
     "rules",
@@ -51,7 +49,6 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_htmx.middleware.HtmxMiddleware",
 ]
 ROOT_URLCONF = "portal.urls"
 ASGI_APPLICATION = "portal.asgi.application"
@@ -122,6 +119,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["portal.api.permissions.DenyAll"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_PAGINATION_CLASS": "portal.api.pagination.Pages",
+    "DEFAULT_THROTTLE_CLASSES": ["portal.api.throttling.PersonThrottle"],
     "EXCEPTION_HANDLER": "portal.api.problems.exception_handler",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
@@ -132,7 +130,10 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Tollway API",
     "VERSION": "v1",
     "OAS_VERSION": "3.1.0",
-    "SERVE_INCLUDE_SCHEMA": True,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "POSTPROCESSING_HOOKS": ["portal.api.schema.add_problems"],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
 }
 

@@ -1,0 +1,98 @@
+"""What every operation of the REST API stands on: access by method, bodies, pages, request id."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from portal.api.pagination import Pages
+from portal.api.permissions import ByAccess
+from portal.api.problems import request_id_of
+from portal.models import Membership, User
+from portal.permissions import Access
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Body(serializers.Serializer[Any]):
+    """A request body: its fields are all that may be sent."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            unknown = [name for name in data if name not in self.fields]
+            if unknown:
+                text = "This is not a field of this object."
+                raise serializers.ValidationError(
+                    {name: serializers.ErrorDetail(text, "unknown_field") for name in unknown}
+                )
+        return super().to_internal_value(data)
+
+
+class Answer(serializers.Serializer[Any]):
+    """A part of an answer; nothing of it is ever read from a request."""
+
+
+class ApiView(APIView):
+    """A view that says per method who may call it."""
+
+    permission_classes = (ByAccess,)
+    http_method_names: ClassVar[list[str]] = ["get", "head", "post", "put", "patch", "delete"]
+    access: ClassVar[Mapping[str, Access]] = {}
+    pagination_class: ClassVar[type[Pages] | None] = None
+    member: Membership  # set by ByAccess where the audience is `member`
+
+    @property
+    def person(self) -> User:
+        """Return who calls; operations that are not public have somebody."""
+        assert isinstance(self.request.user, User)  # noqa: S101 - ByAccess has checked
+        return self.request.user
+
+    def body(self, kind: type[Body]) -> dict[str, Any]:
+        """Read the request's body.
+
+        :raises ValidationError: with every problem.
+        """
+        read = kind(data=self.request.data)
+        read.is_valid(raise_exception=True)
+        found: dict[str, Any] = read.validated_data
+        return found
+
+    def page(self, rows: Any, kind: type[serializers.BaseSerializer[Any]]) -> Response:
+        """Answer with one page of rows."""
+        pages = Pages()
+        shown = pages.paginate_queryset(rows, self.request, view=self)
+        return pages.get_paginated_response(kind(shown, many=True).data)
+
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> Response:
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        answer["X-Request-Id"] = request_id_of(request)
+        answer["Cache-Control"] = "no-store"
+        return answer
+
+
+def operation(
+    name: str,
+    *,
+    answer: Any = None,
+    body: type[Body] | None = None,
+    status: int = 200,
+    query: Sequence[OpenApiParameter] = (),
+) -> Callable[[F], F]:
+    """Describe an operation for the schema: its id, what it reads and what it answers."""
+    return extend_schema(
+        operation_id=name,
+        request=body,
+        responses={status: answer},
+        parameters=list(query),
+        tags=[name.split("_")[0]],
+    )
+
+
+def text_query(name: str, description: str, choices: Sequence[str] = ()) -> OpenApiParameter:
+    return OpenApiParameter(name, str, description=description, enum=list(choices) or None)
