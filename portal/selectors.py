@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from django.db.models import Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 
-from portal.models import Api, Credential, Environment, Organization
+from portal.models import Api, Credential, Environment, Organization, PlanVersion, Subscription
 
 
 def key_list(*, organization: Organization) -> QuerySet[Credential]:
@@ -27,3 +27,49 @@ def sample_api() -> Api | None:
     """Return the published API whose sample call a newcomer tries, the oldest first."""
     rows = Api.objects.filter(is_published=True).exclude(sample_path="")
     return rows.order_by("created_at", "slug").first()
+
+
+def customer_search(text: str) -> QuerySet[Organization]:
+    """Find organizations by name, member's mail, key prefix or last 4, or any id of theirs."""
+    rows = Organization.objects.order_by("name", "pk")
+    if not text:
+        return rows
+    found = (
+        Q(pk=text)
+        | Q(name__icontains=text)
+        | Q(slug__icontains=text)
+        | Q(billing_email__icontains=text)
+        | Q(memberships__user__email__icontains=text)
+        | Q(consumers__pk=text)
+        | Q(consumers__username__iexact=text)
+        | Q(consumers__credentials__pk=text)
+        | Q(consumers__credentials__prefix__startswith=text)
+        | Q(consumers__credentials__last4=text)
+        | Q(subscriptions__pk=text)
+    )
+    return rows.filter(found).distinct()
+
+
+def subscription_phase(subscription: Subscription, *, now: datetime) -> str:
+    """Return where a subscription is: ended, paused, cancelled, to_come, in_trial or active."""
+    if subscription.ends_at is not None and subscription.ends_at <= now:
+        return "ended"
+    if subscription.paused_at is not None:
+        return "paused"
+    if subscription.ends_at is not None:
+        return "cancelled"
+    if subscription.starts_at > now:
+        return "to_come"
+    trial = subscription.trial_ends_at
+    return "in_trial" if trial is not None and trial > now else "active"
+
+
+def offer_list() -> QuerySet[PlanVersion]:
+    """Return the newest published version of every public plan, in the catalogue's order."""
+    newest = PlanVersion.objects.filter(plan=OuterRef("plan"), published_at__isnull=False)
+    rows = PlanVersion.objects.filter(
+        plan__is_public=True,
+        plan__archived_at__isnull=True,
+        pk=Subquery(newest.order_by("-number").values("pk")[:1]),
+    )
+    return rows.select_related("plan").prefetch_related("plan__apis").order_by("plan__rank", "pk")

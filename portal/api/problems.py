@@ -109,7 +109,9 @@ def _field_errors(detail: Any, steps: list[object]) -> Iterator[dict[str, str]]:
     """Flatten the framework's nested errors, each with the pointer of its field."""
     if isinstance(detail, dict):
         for name, inner in detail.items():
-            yield from _field_errors(inner, steps if name == "non_field_errors" else [*steps, name])
+            yield from _field_errors(
+                inner, steps if name == "non_field_errors" else [*steps, name]
+            )
     elif isinstance(detail, list):
         for index, inner in enumerate(detail):
             deeper = isinstance(inner, dict | list)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models import Count, Prefetch, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
@@ -23,6 +23,7 @@ from portal.models import (
     Subscription,
 )
 from portal.permissions import person_of
+from portal.selectors import customer_search, subscription_phase
 from portal.services.subscriptions import (
     soonest_change,
     subscription_cancel,
@@ -56,27 +57,6 @@ def _customers_crumb() -> Crumb:
 
 def _customer_crumb(organization: Organization) -> Crumb:
     return Crumb(organization.name, reverse("admin_customer", args=[organization.pk]))
-
-
-def customer_search(text: str) -> QuerySet[Organization]:
-    """Find organizations by name, member's mail, key prefix or last 4, or any id of theirs."""
-    rows = Organization.objects.order_by("name", "pk")
-    if not text:
-        return rows
-    found = (
-        Q(pk=text)
-        | Q(name__icontains=text)
-        | Q(slug__icontains=text)
-        | Q(billing_email__icontains=text)
-        | Q(memberships__user__email__icontains=text)
-        | Q(consumers__pk=text)
-        | Q(consumers__username__iexact=text)
-        | Q(consumers__credentials__pk=text)
-        | Q(consumers__credentials__prefix__startswith=text)
-        | Q(consumers__credentials__last4=text)
-        | Q(subscriptions__pk=text)
-    )
-    return rows.filter(found).distinct()
 
 
 @require_GET
@@ -144,17 +124,14 @@ def _described(subscription: Subscription, now: datetime) -> dict[str, Any]:
 
 def subscription_state(subscription: Subscription, now: datetime) -> tuple[str, str]:
     """Return (badge kind, word) for a subscription."""
-    if subscription.ends_at is not None and subscription.ends_at <= now:
-        return "", _("ended")
-    if subscription.paused_at is not None:
-        return "warn", _("paused")
-    if subscription.ends_at is not None:
-        return "warn", _("cancelled")
-    if subscription.starts_at > now:
-        return "info", _("to come")
-    if subscription.trial_ends_at is not None and subscription.trial_ends_at > now:
-        return "info", _("in trial")
-    return "ok", _("active")
+    return {
+        "ended": ("", _("ended")),
+        "paused": ("warn", _("paused")),
+        "cancelled": ("warn", _("cancelled")),
+        "to_come": ("info", _("to come")),
+        "in_trial": ("info", _("in trial")),
+        "active": ("ok", _("active")),
+    }[subscription_phase(subscription, now=now)]
 
 
 def _usage(organization: Organization, now: datetime) -> list[dict[str, Any]] | None:

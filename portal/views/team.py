@@ -1,15 +1,8 @@
 """Members of an organization: list, invite, change a role, remove, accept an invitation."""
 
-from smtplib import SMTPException
-from typing import Final
-
-from django.conf import settings
 from django.contrib import messages
-from django.core.mail import send_mail
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.template.loader import render_to_string
-from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -19,6 +12,7 @@ from portal.errors import PortalError
 from portal.forms.organization import InviteForm, RoleForm
 from portal.models import Invitation, Membership
 from portal.permissions import EVERY_ROLE, TEAM_ROLES, member_required, person_of, signed_in
+from portal.services.invitation_mail import invitation_mail_send
 from portal.services.organizations import (
     invitation_accept,
     invitation_create,
@@ -29,8 +23,6 @@ from portal.services.organizations import (
     member_role_change,
 )
 from portal.views.context import organization_url
-
-_MAIL_FAILURES: Final = (SMTPException, OSError)
 
 
 @require_http_methods(["GET", "POST"])
@@ -62,24 +54,15 @@ def team(request: HttpRequest, member: Membership) -> HttpResponse:
 def _invite(request: HttpRequest, member: Membership, email: str, role: str) -> None:
     """Store the invitation, then send its link; a mail that cannot be sent is said."""
     try:
-        _offer, token = invitation_create(actor=member, email=email, role=role, now=now())
+        offer, token = invitation_create(actor=member, email=email, role=role, now=now())
     except PortalError as error:
         messages.error(request, error.public)
         return
-    link = settings.ENV.portal_url.rstrip("/") + reverse("invitation", args=[token])
-    context = {"organization": member.organization, "inviter": member.user, "link": link}
-    body = render_to_string("emails/invitation.txt", context)
-    subject = _("%(inviter)s invites you to %(organization)s") % {
-        "inviter": member.user.email,
-        "organization": member.organization.name,
-    }
-    try:
-        send_mail(" ".join(subject.split()), body, None, [email])
-    except _MAIL_FAILURES:
+    if invitation_mail_send(invitation=offer, token=token):
+        messages.success(request, _("An invitation is on its way to %s.") % email)
+    else:
         text = _("The mail to %(email)s could not be sent. Withdraw the invitation and try again.")
         messages.error(request, text % {"email": email})
-    else:
-        messages.success(request, _("An invitation is on its way to %s.") % email)
 
 
 def _colleague(member: Membership, person_id: str) -> Membership:
