@@ -1,6 +1,6 @@
 """Billing's URL map, mounted at the root by `portal.urls`."""
 
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, include, path
 
 from billing.views import developer, finance, pricing
 from billing.webhooks import stripe_webhook
@@ -8,6 +8,7 @@ from billing.webhooks import stripe_webhook
 FINANCE = "admin-console/finance"
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("api/v1/", include("billing.api.urls")),
     path("webhooks/stripe", stripe_webhook, name="stripe_webhook"),
     path("pricing", pricing.pricing, name="pricing"),
     path(

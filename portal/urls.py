@@ -1,8 +1,10 @@
 """The URL map: a list of includes. Pages that show money are mounted from billing by name."""
 
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, include, path
+from django.urls import URLPattern, URLResolver, include, path, re_path
 
+from portal.api import urls as api_urls
+from portal.api.problems import nowhere
 from portal.views import admin_urls, developer_urls, site_urls
 
 handler400 = "portal.views.site.bad_request"
@@ -14,7 +16,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include(site_urls)),
     path("", include(developer_urls)),
     path("", include(admin_urls)),
+    path("api/v1/", include(api_urls)),
     path("accounts/", include("allauth.urls")),
     path("", include("billing.urls")),
     path("admin/", admin.site.urls),
+    re_path(r"^api/", nowhere, name="api_nowhere"),  # after every operation
 ]

@@ -88,7 +88,7 @@ def operation(
     return extend_schema(
         operation_id=name,
         request=body,
-        responses={status: answer},
+        responses=answer if isinstance(answer, dict) else {status: answer},
         parameters=list(query),
         tags=[name.split("_")[0]],
     )

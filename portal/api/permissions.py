@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 from rest_framework.exceptions import MethodNotAllowed, NotFound, PermissionDenied
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from portal.models import ApiToken, Role, StaffRole, User
 from portal.permissions import Access, membership_of
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the framework imports this module while it imports its views
+    from rest_framework.views import APIView
+
     from portal.api.base import ApiView
 
 PUBLIC: Final = Access("public")
@@ -33,7 +34,7 @@ def members(*roles: Role) -> Access:
 class DenyAll(BasePermission):
     """The default: a view that names nothing is open to nobody."""
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
+    def has_permission(self, request: Request, view: "APIView") -> bool:
         return False
 
 

@@ -1,4 +1,4 @@
-"""Usage of an organization as one table: what the page shows, the CSV holds and the API answers."""
+"""Usage of an organization as one table, for the page, the CSV and the REST API."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
