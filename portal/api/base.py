@@ -40,7 +40,7 @@ class ApiView(APIView):
     """A view that says per method who may call it."""
 
     permission_classes = (ByAccess,)
-    http_method_names: ClassVar[list[str]] = ["get", "head", "post", "put", "patch", "delete"]
+    http_method_names = ["get", "head", "post", "put", "patch", "delete"]  # noqa: RUF012 - as the framework declares it
     access: ClassVar[Mapping[str, Access]] = {}
     pagination_class: ClassVar[type[Pages] | None] = None
     member: Membership  # set by ByAccess where the audience is `member`
@@ -64,7 +64,7 @@ class ApiView(APIView):
     def page(self, rows: Any, kind: type[serializers.BaseSerializer[Any]]) -> Response:
         """Answer with one page of rows."""
         pages = Pages()
-        shown = pages.paginate_queryset(rows, self.request, view=self)
+        shown: Any = pages.paginate_queryset(rows, self.request, view=self)
         return pages.get_paginated_response(kind(shown, many=True).data)
 
     def finalize_response(

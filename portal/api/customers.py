@@ -29,7 +29,7 @@ from portal.services.subscriptions import (
 
 class CustomerOut(OrganizationDetailOut):
     class Meta(OrganizationDetailOut.Meta):
-        fields = (
+        fields = (  # type: ignore[assignment]
             *OrganizationDetailOut.Meta.fields,
             *("past_due_since", "blocked_at", "suspended_at"),
         )

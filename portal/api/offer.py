@@ -28,7 +28,7 @@ MAX_DAYS = 3_650
 
 
 class AdminPlanOut(serializers.ModelSerializer[Plan]):
-    apis = serializers.SlugRelatedField("slug", many=True, read_only=True)
+    apis: Any = serializers.SlugRelatedField("slug", many=True, read_only=True)
 
     class Meta:
         model = Plan
@@ -75,7 +75,7 @@ class PlanVersionDetailOut(PlanVersionOut):
     problems = serializers.SerializerMethodField()
 
     class Meta(PlanVersionOut.Meta):
-        fields = (*PlanVersionOut.Meta.fields, "problems")
+        fields = (*PlanVersionOut.Meta.fields, "problems")  # type: ignore[assignment]
 
     def get_problems(self, row: PlanVersion) -> list[dict[str, str]]:
         found = plan_version_problems(row) if row.published_at is None else ()

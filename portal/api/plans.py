@@ -1,6 +1,6 @@
 """The public catalogue of plans; open to everybody, as the pricing page is."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.shortcuts import get_object_or_404
 from rest_framework import serializers
@@ -20,7 +20,7 @@ class OfferOut(serializers.ModelSerializer[PlanVersion]):
     slug = serializers.CharField(source="plan.slug")
     name = serializers.CharField(source="plan.name")
     description = serializers.CharField(source="plan.description", allow_blank=True)
-    apis = serializers.SlugRelatedField("slug", source="plan.apis", many=True, read_only=True)
+    apis: Any = serializers.SlugRelatedField("slug", source="plan.apis", many=True, read_only=True)
     plan_version = serializers.CharField(source="id")
     terms = serializers.DictField()
     limits = serializers.DictField()

@@ -33,7 +33,7 @@ class UsageLineOut(Answer):
 
     name = serializers.CharField()
     requests = serializers.IntegerField()
-    errors = serializers.IntegerField()
+    errors = serializers.IntegerField()  # type: ignore[assignment] # a field of ours
     units = UnitsField()
     latency_p50_us = serializers.IntegerField()
     latency_p95_us = serializers.IntegerField()
@@ -95,7 +95,7 @@ def _table(table: UsageTable) -> dict[str, Any]:
 
 
 def request_values(row: RequestRow) -> dict[str, Any]:
-    names = [name for name in RequestOut().fields if name != "quantities"]
+    names: list[str] = [str(name) for name in RequestOut().get_fields() if name != "quantities"]
     units = {meter: format(number, "f") for meter, number in row.quantities.items()}
     return {name: getattr(row, name) for name in names} | {"quantities": units}
 
