@@ -141,7 +141,11 @@ class Worker:
         """Serve until stopped; return the exit code."""
         settings = self.settings
         base = settings.private_port
-        await self._private.open(settings.private_host, base + self.identity.worker if base else 0)
+        await self._private.open(
+            settings.private_host,
+            base + self.identity.worker if base else 0,
+            within_s=settings.stop_grace_s if settings.workers > 1 else 0,
+        )
         last_good = self._poll.load_last_good()
         if last_good is not None:
             await self.apply(last_good)
