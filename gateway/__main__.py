@@ -62,7 +62,7 @@ def check_parser() -> None:
 
 
 def serve(settings: GatewaySettings, identity: Identity, *, has_parent: bool = False) -> int:
-    """Run one worker on a loop of its own; SIGTERM, SIGINT and its parent's end stop it in order."""
+    """Run one worker on a loop; SIGTERM, SIGINT and its parent's end stop it in order."""
 
     async def run() -> int:
         worker = Worker(settings, identity, open_ports=open_ports)
