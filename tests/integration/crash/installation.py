@@ -4,22 +4,20 @@ Commands and settings are those of `make up` and `make stack` (`deploy.processes
 its API, plans and customers by `config apply`.
 """
 
-import os
 import subprocess
 import sys
 import urllib.request
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from deploy.installation import Installation
 from deploy.processes import processes
-from deploy.up import answers, run_tool
+from deploy.up import answers
 from gateway.contracts.api_keys import build_key, key_hash
 from tests.gateway_process import ROOT
-from tests.integration.crash.supervised import Supervised
+from tests.integration.crash.supervised import Supervised, clean_environment
 from tests.waiting import eventually_sync
 
 PARTS: Final = ("clickhouse", "portal", "gateway", "sink", "shipper")
@@ -31,7 +29,7 @@ _UP_WITHIN_S: Final = 90
 
 
 def configuration(upstream_url: str) -> dict[str, Any]:
-    """Write what an admin would: one API, a plan that goes on and one that blocks, two customers."""
+    """Write what an admin would: an API, a plan that goes on, one that blocks, two customers."""
     return {
         "version": 1,
         "upstreams": [{"name": "crash", "targets": {upstream_url: 1}}],
@@ -105,12 +103,12 @@ class Running:
         """Start the upstream, bring the databases to life, configure, start the rest."""
         self["clickhouse"].start()
         eventually_sync(partial(answers, self._ready["clickhouse"]), within_s=_UP_WITHIN_S)
-        control = {**self.installation.control_plane(), **_CLOCK}
-        run_tool(["manage.py", "migrate", "-v0"], control, "No database.")
-        run_tool(["-m", "metering", "migrate"], self.installation.metering(), "No schema.")
         file = self.installation.data / "crash.yaml"
         file.write_text(yaml.safe_dump(configuration(upstream_url)))
-        run_tool(["manage.py", "config", "apply", str(file)], control, "Not configured.")
+        control = {**self.installation.control_plane(), **_CLOCK}
+        _run(["manage.py", "migrate", "-v0"], control)
+        _run(["-m", "metering", "migrate"], self.installation.metering())
+        _run(["manage.py", "config", "apply", str(file)], control)
         for name, part in self._parts.items():
             if name != "clickhouse":
                 part.start()
@@ -137,12 +135,8 @@ class Running:
 
     def verify_usage(self) -> tuple[int, str]:
         """Run `manage.py verify_usage`: its exit code, and what it said."""
-        environment = {**os.environ, **self.installation.control_plane(), **_CLOCK}
-        done = subprocess.run(
-            [sys.executable, "manage.py", "verify_usage"], cwd=ROOT, env=environment,
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        return done.returncode, done.stdout + done.stderr
+        control = {**self.installation.control_plane(), **_CLOCK}
+        return _run(["manage.py", "verify_usage"], control, check=False)
 
     def close(self) -> None:
         for part in reversed(self._parts.values()):
@@ -157,6 +151,19 @@ class Running:
     @property
     def tails(self) -> str:
         return "\n".join(part.tail for part in self._parts.values())
+
+
+def _run(
+    command: list[str], environment: dict[str, str], *, check: bool = True
+) -> tuple[int, str]:
+    """Run one of our own programs to its end: its exit code, and what it said."""
+    done = subprocess.run(  # noqa: S603 - our own interpreter and modules
+        [sys.executable, *command], cwd=ROOT, env=clean_environment(environment),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    said = done.stdout + done.stderr
+    assert done.returncode == 0 or not check, said
+    return done.returncode, said
 
 
 def start_upstream(port: int) -> subprocess.Popen[bytes]:

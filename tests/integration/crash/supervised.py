@@ -1,4 +1,4 @@
-"""A process that is started again at once whenever it ends, as a supervisor does, until stopped."""
+"""A process that is started again at once whenever it ends, as a supervisor does it."""
 
 import os
 import subprocess
@@ -17,6 +17,12 @@ _PAUSE_S: Final = 0.3
 _STOP_WITHIN_S: Final = 60
 
 
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Leave out what the test's own settings have put into this process's environment."""
+    kept = ("PATH", "HOME", "LANG", "VIRTUAL_ENV")
+    return {**{name: os.environ[name] for name in kept if name in os.environ}, **environment}
+
+
 class Supervised:
     """One process of the installation. `ends` are the exit codes of all that ended by themselves,
     or by a signal, and were started again.
@@ -28,7 +34,7 @@ class Supervised:
         self.name = name
         self.ends: list[int] = []
         self._command = list(command)
-        self._environment = {**os.environ, **environment}
+        self._environment = clean_environment(environment)
         self._log = log
         log.touch()
         self._lock = threading.Lock()

@@ -6,6 +6,7 @@
 import asyncio
 import sys
 from collections import Counter
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -33,10 +34,11 @@ def build_app() -> web.Application:
         note(request)
         response = web.StreamResponse()
         await response.prepare(request)
-        for _ in range(PIECES):
-            await response.write(PIECE)
-            await asyncio.sleep(PIECE_EVERY_S)
-        await response.write_eof()
+        with suppress(ConnectionError):  # a killed gateway hangs up
+            for _ in range(PIECES):
+                await response.write(PIECE)
+                await asyncio.sleep(PIECE_EVERY_S)
+            await response.write_eof()
         return response
 
     async def report(_: web.Request) -> web.Response:
