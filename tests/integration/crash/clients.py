@@ -98,6 +98,7 @@ class Client(threading.Thread):
             verdict = Verdict.OK if status < 400 else Verdict.FAIL
         except (OSError, http.client.HTTPException):
             self._connection.close()
+            time.sleep(_AGAIN_S)
         answer = Answer(request_id, call, verdict, status)
         self.answers.append(answer)
         return answer

@@ -52,6 +52,29 @@ def expected_charge(answer: Answer) -> Charge:
     return Charge.COUNTED if answer.status == 404 else Charge.FREE
 
 
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """The requests of which the client knows nothing.
+
+    reached   those that a gateway had begun to serve; the others died in a listening socket
+    kept      those that are billed or counted
+    """
+
+    total: int
+    reached: int
+    kept: int
+
+
+def undecided(answers: Iterable[Answer], log: Log, seen_upstream: Mapping[str, int]) -> Undecided:
+    ids = {answer.request_id for answer in answers if answer.verdict is Verdict.INFO}
+    charges = dict(log.final.keys())
+    return Undecided(
+        total=len(ids),
+        reached=sum(i in charges or i in seen_upstream for i in ids),
+        kept=sum(charges.get(i, Charge.FREE) != Charge.FREE for i in ids),
+    )
+
+
 def violations(answers: Iterable[Answer], log: Log, seen_upstream: Mapping[str, int]) -> list[str]:
     """Name every break of I1 to I4; empty = they hold."""
     known = {answer.request_id: answer for answer in answers}
