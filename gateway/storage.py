@@ -25,6 +25,7 @@ from gateway.config import GatewaySettings
 from gateway.contracts.snapshot import Snapshot
 from gateway.core.quota_replay import counted_charges
 from gateway.ports import Clock, Quota
+from gateway.spool_figures import NodeBacklog, spool_counters, spool_gauges
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +66,9 @@ async def open_ports(
     )
     counters = _Counters(settings, stream=spool.stream, used=used)
     await counters.settle(keeper, now_us=now_us)
-    is_owner = identity.worker == 0 and not settings.kafka_bootstrap_servers
+    backlog = NodeBacklog(root, clock)
+    is_first = identity.worker == 0
+    is_owner = is_first and not settings.kafka_bootstrap_servers
 
     async def tidy(current: Snapshot) -> None:
         keeper = build_keeper(settings, current)
@@ -73,8 +76,16 @@ async def open_ports(
         if is_owner:
             sweep = partial(keeper.sweep, now_us=clock.now_us())
             await asyncio.to_thread(sweep)
+        if is_first:
+            await asyncio.to_thread(backlog.look)
 
-    return Ports(spool=spool, quota=counters.quota, tidy=tidy)
+    return Ports(
+        spool=spool,
+        quota=counters.quota,
+        tidy=tidy,
+        gauges=spool_gauges(spool) | (backlog.gauges() if is_first else {}),
+        counters=spool_counters(spool),
+    )
 
 
 class _Counters:
