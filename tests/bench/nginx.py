@@ -37,8 +37,8 @@ _UPSTREAM = """
     location / { return 200 '%(body)s'; }
   }
 """
-# The same steps as ours: the key to a consumer, its rate limit, forwarding headers, one JSON line.
-# The log is written in blocks of 32 KiB or ten times a second, without a sync: less than ours does.
+# The same steps as ours: key to consumer, rate limit, forwarding headers, one line of JSON. The
+# log is written in blocks of 32 KiB or ten times a second, without a sync: less than ours does.
 _GATEWAY = """
   map_hash_max_size 65536;
   map_hash_bucket_size 256;

@@ -83,7 +83,7 @@ def build_load_snapshot(keys: Sequence[str], *, upstream_url: str) -> dict[str, 
 
 
 class TollwayGateway:
-    """`python -m gateway` with one worker; counters in its memory, or in Redis when a URL is given."""
+    """`python -m gateway`, one worker; counters in its memory, or in Redis when a URL is given."""
 
     def __init__(
         self, folder: Path, *, upstream_port: int, keys: Sequence[str], redis_url: str = ""
