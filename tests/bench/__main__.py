@@ -1,4 +1,4 @@
-"""`python -m tests.bench [PART ...]`: measure, and print one table.
+"""`python -m tests.bench [gateway|sink|rating|all]`: measure, and print one table.
 
 The figures belong to the machine they were taken on; what can be compared elsewhere are the
 ratios. `docs/benchmarks.md` has the method, and how to read the result.
@@ -13,7 +13,9 @@ from typing import Final
 
 from tests.bench.gateway_part import run_gateway
 from tests.bench.machine import ToolMissingError, machine_facts
+from tests.bench.rating_part import run_rating
 from tests.bench.report import Figure, InvalidRunError, Report, as_json, as_markdown, as_table
+from tests.bench.sink_part import run_sink
 
 Part = Callable[[Path, argparse.Namespace], tuple[list[Figure], list[str]]]
 
@@ -21,6 +23,8 @@ PARTS: Final[dict[str, Part]] = {
     "gateway": lambda folder, options: run_gateway(
         folder, rounds=options.rounds, seconds=options.seconds
     ),
+    "sink": lambda folder, options: run_sink(folder, rounds=options.rounds),
+    "rating": lambda folder, options: run_rating(folder, rounds=options.rounds),
 }
 
 

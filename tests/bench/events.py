@@ -1,4 +1,4 @@
-"""Events for the sink's part: lines by the gateway's own encoder, in spool files of its framing."""
+"""Events for the sink's part: the gateway's own encoder, in spool files of its framing."""
 
 from pathlib import Path
 from typing import Final
