@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 DATA   ?= data
 
 .DEFAULT_GOAL := help
-.PHONY: help up stack test check fmt types demo-traffic e2e vendor-check lock clean
+.PHONY: help up stack test check fmt types bench demo-traffic e2e vendor-check lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,9 @@ stack: $(VENV)/.dev ## the production topology on this machine: PostgreSQL, Redi
 
 demo-traffic: $(VENV)/.run ## 10,000 real requests through a running `make up` (or DATA=data-stack), then the four totals
 	@TOLLWAY_DATA_DIR=$(abspath $(DATA)) exec $(PY) -m deploy.demo.month
+
+bench: $(VENV)/.dev ## gateway against nginx, sink and rating (needs nginx and wrk); BENCH="rating --rounds 3" for less
+	@$(PY) -m tests.bench $(BENCH)
 
 test: $(VENV)/.dev ## the whole suite with real servers
 	@$(PY) -m tests.run

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.clickhouse import Embedded
-from tests.integration.metering.test_spool_to_usage import SinkProcess
+from tests.sink_process import SinkProcess
 
 STARTS = 12
 

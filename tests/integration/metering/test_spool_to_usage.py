@@ -1,9 +1,6 @@
 """Request -> gateway -> spool -> sink -> ClickHouse -> usage, with both sides killed at random."""
 
-import os
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,36 +14,11 @@ from gateway.contracts.access_log import Charge
 from metering.clickhouse import ClickHouse
 from metering.queries import Dimension, ExpectedBoot, UsageFilter, connect
 from tests.clickhouse import Embedded
-from tests.gateway_process import KEY, ROOT, GatewayProcess, one_api_snapshot
+from tests.gateway_process import KEY, GatewayProcess, one_api_snapshot
 from tests.integration.gateway.test_crash import Client
+from tests.sink_process import SinkProcess
 
 pytestmark = pytest.mark.timeout(180)
-
-
-class SinkProcess:
-    """The sink of one data directory; can be killed and started again."""
-
-    def __init__(self, data: Path, url: str) -> None:
-        self._environment = {
-            **os.environ, "TOLLWAY_DATA_DIR": str(data), "CLICKHOUSE_URL": url,
-            "TOLLWAY_MODE": "embedded",
-        }  # fmt: skip
-        self._log = data / "sink.log"
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "metering", "sink"], cwd=ROOT, env=self._environment,
-                stdout=log, stderr=log,
-            )  # fmt: skip
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> None:
-        self.process.terminate()
-        assert self.process.wait(15) == 0
 
 
 @pytest.fixture

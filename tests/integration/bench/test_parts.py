@@ -1,0 +1,38 @@
+"""Each part of the bench, tiny: it runs, checks itself and gives figures. Times are not judged."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.bench.gateway_part import run_gateway
+from tests.bench.machine import ToolMissingError, machine_facts, tool
+from tests.bench.rating_part import run_rating
+from tests.bench.sink_part import run_sink
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def test_gateway(tmp_path: Path) -> None:
+    try:
+        tool("nginx"), tool("wrk")
+    except ToolMissingError as error:
+        pytest.skip(str(error))
+    found, _ = run_gateway(tmp_path, rounds=1, seconds=1, keys=100)
+    parts = {figure.part for figure in found}
+    assert {"gateway: nginx", "gateway: tollway", "gateway: tollway / nginx"} <= parts
+    assert all(figure.spread.median > 0 for figure in found if "above" not in figure.name)
+
+
+def test_sink(tmp_path: Path) -> None:
+    found, _ = run_sink(tmp_path, rounds=1, events=40_000)
+    assert found
+    assert all(figure.spread.median > 0 for figure in found)
+
+
+def test_rating(tmp_path: Path) -> None:
+    found, _ = run_rating(tmp_path, rounds=1, count=50)
+    assert [figure.spread.runs for figure in found] == [1, 1, 1]
+
+
+def test_machine_facts_hold_no_path(tmp_path: Path) -> None:
+    assert str(tmp_path) not in str(machine_facts(tmp_path))
