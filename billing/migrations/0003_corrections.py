@@ -100,11 +100,11 @@ def _replaced(guard: "tuple[str, str, str, str, str]") -> "bool":
 
 
 def _before(vendor: "str") -> "list[str]":
-    return _earlier._remove(vendor)
+    return list(_earlier._remove(vendor))
 
 
 def _before_again(vendor: "str") -> "list[str]":
-    return _earlier._install(vendor)
+    return list(_earlier._install(vendor))
 
 
 def _install(vendor: "str") -> "list[str]":
