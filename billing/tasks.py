@@ -8,7 +8,16 @@ from django.db import transaction
 
 from billing.errors import CollectorBusyError, CollectorUnavailableError
 from billing.payments.stripe_adapter import collector
-from billing.services import alerts, close, dunning, inbox, invoices, issue, payments
+from billing.services import (
+    alerts,
+    close,
+    dunning,
+    inbox,
+    invoices,
+    issue,
+    note_issue,
+    payments,
+)
 from metering.errors import MeteringUnavailableError
 from portal.clock import now, wall_now
 from portal.queue import enqueue_on_commit
@@ -39,6 +48,16 @@ def invoice_issue(invoice_id: str) -> None:
     try:
         issue.invoice_issue(
             invoice_id=invoice_id, collector=collector(), now=now(), wall=wall_now()
+        )
+    except LATER:
+        return
+
+
+@shared_task(name="billing.credit_note_issue")
+def credit_note_issue(note_id: str) -> None:
+    try:
+        note_issue.credit_note_issue(
+            note_id=note_id, collector=collector(), now=now(), wall=wall_now()
         )
     except LATER:
         return
@@ -86,6 +105,8 @@ def scan_due() -> None:
             enqueue_on_commit("billing.invoice_advance", period_id=period_id)
         for invoice_id in issue.issue_due_list(wall=wall):
             enqueue_on_commit("billing.invoice_issue", invoice_id=invoice_id)
+        for note_id in note_issue.note_due_list(wall=wall):
+            enqueue_on_commit("billing.credit_note_issue", note_id=note_id)
         for invoice_id in payments.collect_due_list(now=instant):
             enqueue_on_commit("billing.payment_collect", invoice_id=invoice_id)
         inbox.inbox_sweep(wall=wall)

@@ -200,6 +200,7 @@ class Migration(migrations.Migration):
                             ("note_balance", "Credit note to the customer balance"),
                             ("note_refund", "Credit note to be refunded"),
                             ("refund", "Refund"),
+                            ("refund_failed", "Refund came back"),
                             ("dispute_opened", "Disputed, withdrawn"),
                             ("dispute_won", "Dispute won, returned"),
                             ("dispute_lost", "Dispute lost"),

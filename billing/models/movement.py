@@ -15,6 +15,7 @@ class MovementKind(models.TextChoices):
     NOTE_BALANCE = "note_balance", "Credit note to the customer balance"
     NOTE_REFUND = "note_refund", "Credit note to be refunded"
     REFUND = "refund", "Refund"
+    REFUND_FAILED = "refund_failed", "Refund came back"
     DISPUTE_OPENED = "dispute_opened", "Disputed, withdrawn"
     DISPUTE_WON = "dispute_won", "Dispute won, returned"
     DISPUTE_LOST = "dispute_lost", "Dispute lost"
@@ -25,6 +26,7 @@ ACCOUNTS: Final[dict[MovementKind, tuple[str, str]]] = {
     MovementKind.NOTE_BALANCE: ("credit_notes", "customer_balance"),
     MovementKind.NOTE_REFUND: ("credit_notes", "refunds_payable"),
     MovementKind.REFUND: ("refunds_payable", "cash"),
+    MovementKind.REFUND_FAILED: ("cash", "refunds_payable"),
     MovementKind.DISPUTE_OPENED: ("disputed", "cash"),
     MovementKind.DISPUTE_WON: ("cash", "disputed"),
     MovementKind.DISPUTE_LOST: ("dispute_losses", "disputed"),

@@ -102,13 +102,18 @@ class CheckoutSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteEvent:
-    """Something happened to an object: a hint to read that object again, nothing more."""
+    """Something happened to an object: a hint to read that object again, nothing more.
+
+    invoice_id, charge_id   what the object belongs to, where it says so
+    """
 
     id: str
     type: str
     object_id: str
     customer_id: str
     created_at: datetime
+    invoice_id: str = ""
+    charge_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

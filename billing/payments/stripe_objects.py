@@ -61,15 +61,15 @@ def _failure(row: stripe.Invoice) -> PaymentFailure | None:
     for attempt in [] if payments is None else payments.data:
         intent = getattr(attempt.payment, "payment_intent", None)
         error = getattr(intent, "last_payment_error", None)
-        if error is None:
+        waits = getattr(intent, "status", "") == "requires_action"
+        if error is None and not waits:
             continue
         code = str(getattr(error, "code", None) or "")
         return PaymentFailure(
             code=code,
             decline_code=str(getattr(error, "decline_code", None) or ""),
             message=str(getattr(error, "message", None) or ""),
-            action_required=code in ACTION_CODES
-            or getattr(intent, "status", "") == "requires_action",
+            action_required=code in ACTION_CODES or waits,
         )
     return None
 

@@ -33,7 +33,7 @@ from billing.services.rated import (
     settle,
 )
 from billing.services.wallet import credit_terms, draws_write, grant_list, grants_ensure
-from billing.states import RERATABLE, UNISSUED, InvoiceState
+from billing.states import RERATABLE, UNISSUED, InvoiceState, NoteState
 from portal.models import BillingPeriod, Organization, Subscription
 
 
@@ -51,7 +51,10 @@ class DraftOutcome:
 
 
 def billed_map(*, period: BillingPeriod, without: Invoice | None = None) -> dict[str, Billed]:
-    """Sum what documents of the period that are not void have billed, by `line_key`."""
+    """Sum what documents of the period that are not void have billed, by `line_key`.
+
+    Correction notes count from their draft on, so that what they take back is not taken twice.
+    """
     lines = InvoiceLine.objects.filter(invoice__period=period).exclude(
         invoice__state=InvoiceState.VOID
     )
@@ -60,10 +63,12 @@ def billed_map(*, period: BillingPeriod, without: Invoice | None = None) -> dict
     billed: dict[str, Billed] = {}
     for row in lines.order_by("invoice__n", "position"):
         _add(billed, _line_of(row), row.amount_minor, row.discount_minor)
-    notes = CreditNoteLine.objects.filter(
-        credit_note__invoice__period=period,
-        credit_note__goodwill=False,
-        credit_note__voided_at__isnull=True,
+    notes = (
+        CreditNoteLine.objects.filter(
+            credit_note__invoice__period=period, credit_note__goodwill=False
+        )
+        .exclude(credit_note__state=NoteState.VOID)
+        .exclude(credit_note__invoice__state=InvoiceState.VOID)
     )
     for note in notes:
         if note.line_key in billed:

@@ -7,11 +7,11 @@ from decimal import Decimal
 
 from billing.models import Finding, Invoice, UsageSnapshot
 from billing.payments.port import Collector
+from billing.services.findings import finding_open
 from billing.services.issue import line_drafts
 from billing.services.snapshots import newest_map
 from metering.queries import UsageReader
-from portal.models import BillingPeriod, User
-from portal.services.audit import audit_record
+from portal.models import BillingPeriod
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,31 +101,12 @@ def findings_write(*, totals: FourTotals, now: datetime) -> Sequence[Finding]:
     """Keep each difference as an open finding, once; nothing repairs itself in silence."""
     rows = []
     for text in totals.differences:
-        finding, _ = Finding.objects.get_or_create(
-            key=f"{totals.invoice.pk}:{text}"[:200],
-            defaults={
-                "organization_id": totals.invoice.organization_id,
-                "invoice": totals.invoice,
-                "kind": "four_totals",
-                "detail": f"{totals.invoice}: {text}"[:500],
-                "found_at": now,
-            },
+        finding = finding_open(
+            key=f"{totals.invoice.pk}:{text}",
+            kind="four_totals",
+            detail=f"{totals.invoice}: {text}",
+            invoice=totals.invoice,
+            now=now,
         )
         rows.append(finding)
     return rows
-
-
-def finding_resolve(*, finding_id: str, reason: str, actor: User, now: datetime) -> None:
-    """Close a finding with a reason; audited."""
-    finding = Finding.objects.select_related("organization").get(pk=finding_id)
-    Finding.objects.filter(pk=finding_id, resolved_at__isnull=True).update(
-        resolved_at=now, resolution=reason[:300]
-    )
-    audit_record(
-        actor=actor,
-        action="finding.resolve",
-        target=finding_id,
-        now=now,
-        organization=finding.organization,
-        reason=reason,
-    )

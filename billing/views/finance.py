@@ -23,11 +23,12 @@ from billing.services.exports import (
     invoice_rows,
     line_rows,
 )
+from billing.services.findings import finding_resolve
 from billing.services.flags import baseline_of
 from billing.services.invoices import invoice_rerate
 from billing.services.issue import alarm_clear
 from billing.services.payments import open_void
-from billing.services.reconcile import finding_resolve, findings_write, four_totals
+from billing.services.reconcile import findings_write, four_totals
 from billing.states import InvoiceState, can_move
 from billing.views.access import finance_only, signed_in
 from gateway.contracts.access_log import Charge

@@ -16,8 +16,9 @@ _MOVES: Final = {
 }
 _ENHANCED: Final = ("mastercard_compliance", "visa_compelling_evidence_3", "visa_compliance")
 _EVIDENCE: Final = (
-    "access_activity_log appeal billing_address cancellation_policy cancellation_policy_disclosure "
-    "cancellation_rebuttal customer_communication customer_email_address customer_name "
+    "access_activity_log appeal billing_address cancellation_policy "
+    "cancellation_policy_disclosure cancellation_rebuttal customer_communication "
+    "customer_email_address customer_name "
     "customer_purchase_ip customer_signature duplicate_charge_documentation "
     "duplicate_charge_explanation duplicate_charge_id product_description receipt refund_policy "
     "refund_policy_disclosure refund_refusal_explanation service_date service_documentation "

@@ -207,8 +207,8 @@ def paid_invoice(bench: Bench, amount: int = 1000) -> tuple[str, str]:
 
 def test_a_note_on_a_paid_invoice_is_refunded_in_the_same_call(any_bench: Bench) -> None:
     remote_id, charge_id = paid_invoice(any_bench)
-    for _ in range(2):
-        note = any_bench.collector.credit_note_create(
+    notes = [
+        any_bench.collector.credit_note_create(
             key="c1",
             remote_id=remote_id,
             credit_note_id="cn_1",
@@ -216,7 +216,10 @@ def test_a_note_on_a_paid_invoice_is_refunded_in_the_same_call(any_bench: Bench)
             reason="Outage",
             refund=True,
         )
-    assert (note.total_minor, note.applied_minor) == (300, 0)
+        for _ in range(2)
+    ]
+    assert notes[0] == notes[1]
+    assert (notes[0].total_minor, notes[0].applied_minor) == (300, 0)
     charge = any_bench.collector.charge_read(charge_id=charge_id)
     assert (charge.invoice_id, charge.amount_minor) == (remote_id, 1000)
     assert [(r.amount_minor, r.status) for r in charge.refunds] == [(300, "succeeded")]
