@@ -17,6 +17,7 @@ from billing.services import (
     issue,
     note_issue,
     payments,
+    threshold,
 )
 from metering.errors import MeteringUnavailableError
 from portal.clock import now, wall_now
@@ -124,8 +125,38 @@ def scan_alerts() -> None:
 
 @shared_task(name="billing.scan_late")
 def scan_late() -> None:
+    """Send a recheck per subscription whose period closed lately."""
+    with transaction.atomic():
+        close.late_enqueue(now=now())
+
+
+@shared_task(name="billing.subscription_recheck")
+def subscription_recheck(subscription_id: str) -> None:
     """Look again at periods closed lately: late usage becomes a visible document."""
     try:
-        close.late_scan(reader=reader(), expected=expected_boots(), now=now())
+        close.subscription_recheck(
+            subscription_id=subscription_id,
+            reader=reader(),
+            expected=expected_boots(),
+            now=now(),
+        )
+    except LATER:
+        return
+
+
+@shared_task(name="billing.scan_thresholds")
+def scan_thresholds() -> None:
+    """Send a check per open period that has a threshold."""
+    with transaction.atomic():
+        for period_id in threshold.threshold_due_list(now=now()):
+            enqueue_on_commit("billing.threshold_check", period_id=period_id)
+
+
+@shared_task(name="billing.threshold_check")
+def threshold_check(period_id: str) -> None:
+    try:
+        threshold.threshold_check(
+            period_id=period_id, reader=reader(), expected=expected_boots(), now=now()
+        )
     except LATER:
         return

@@ -15,6 +15,10 @@ app.conf.beat_schedule = {
     "portal.snapshot_publish": {"task": "portal.snapshot_publish", "schedule": 60},
     "billing.scan_due": {"task": "billing.scan_due", "schedule": 3 if _EMBEDDED else 60},
     "billing.scan_alerts": {"task": "billing.scan_alerts", "schedule": 5 if _EMBEDDED else 60},
+    "billing.scan_thresholds": {
+        "task": "billing.scan_thresholds",
+        "schedule": 15 if _EMBEDDED else 300,
+    },
     "billing.scan_late": {"task": "billing.scan_late", "schedule": 300 if _EMBEDDED else 900},
 }
 """Scans only: a sandbox scans every few seconds, so that a closed month shows at once."""

@@ -176,7 +176,7 @@ def _span(start: datetime, end: datetime) -> str:
 
 def _line_data(line: InvoiceLine, currency: str) -> dict[str, Any]:
     before = line.billed_before_minor
-    formula = [" · ".join(row.values()) for row in line.formula]
+    formula = [_formula_text(row) for row in line.formula]
     if line.discount_minor:
         formula.append(f"less discount {amount_text(line.discount_minor, currency)}")
     return {
@@ -187,6 +187,15 @@ def _line_data(line: InvoiceLine, currency: str) -> dict[str, Any]:
         "quantity": "" if line.quantity is None else f"{line.quantity:,f}",
         "amount": amount_text(line.amount_minor, currency),
     }
+
+
+def _formula_text(row: dict[str, str]) -> str:
+    text = row["label"]
+    if row.get("quantity"):
+        text += f": {row['quantity']}"
+    if row.get("rate"):
+        text += f" × {row['rate']}" if row.get("quantity") else f": {row['rate']}"
+    return f"{text} = {row['amount']}" if row.get("amount") else text
 
 
 def _totals(invoice: Invoice) -> list[list[str]]:

@@ -187,12 +187,12 @@ _EFFECTS: Final[tuple[tuple[str, Callable[[_Hint], bool]], ...]] = (
 """The first prefix that fits decides; what fits none is stored and ignored."""
 
 
-def inbox_sweep(*, wall: datetime, limit: int = 200) -> int:
+def inbox_sweep(*, wall: datetime) -> int:
     """Enqueue events that were stored but whose message was lost."""
     rows = WebhookInbox.objects.filter(
         state=InboxState.STORED, received_at__lte=wall - SWEEP_AFTER
     ).order_by("received_at")
-    ids = list(rows.values_list("pk", flat=True)[:limit])
+    ids = list(rows.values_list("pk", flat=True))
     for event_id in ids:
         enqueue_on_commit("billing.webhook_apply", event_id=event_id)
     return len(ids)

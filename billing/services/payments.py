@@ -301,10 +301,10 @@ def _paid(invoice: Invoice, remote: RemoteInvoice, now: datetime) -> Invoice:
     return invoice
 
 
-def collect_due_list(*, now: datetime, limit: int = 200) -> list[str]:
+def collect_due_list(*, now: datetime) -> list[str]:
     """Return open invoices whose next attempt is due."""
     rows = Invoice.objects.filter(state=InvoiceState.OPEN, next_attempt_at__lte=now, alarm="")
-    return list(rows.order_by("next_attempt_at", "pk").values_list("pk", flat=True)[:limit])
+    return list(rows.order_by("next_attempt_at", "pk").values_list("pk", flat=True))
 
 
 def card_changed(*, account: CustomerAccount, now: datetime) -> int:
