@@ -10,6 +10,7 @@ from billing.errors import CollectorBusyError, CollectorUnavailableError
 from billing.payments.stripe_adapter import collector
 from billing.services import (
     alerts,
+    books,
     close,
     dunning,
     inbox,
@@ -17,6 +18,7 @@ from billing.services import (
     issue,
     note_issue,
     payments,
+    reconcile,
     threshold,
 )
 from metering.errors import MeteringUnavailableError
@@ -158,5 +160,27 @@ def threshold_check(period_id: str) -> None:
         threshold.threshold_check(
             period_id=period_id, reader=reader(), expected=expected_boots(), now=now()
         )
+    except LATER:
+        return
+
+
+@shared_task(name="billing.reconcile_hourly")
+def reconcile_hourly() -> None:
+    """Heal webhooks that were lost."""
+    try:
+        books.books_heal(collector=collector(), now=now(), wall=wall_now())
+    except LATER:
+        return
+
+
+@shared_task(name="billing.reconcile_nightly")
+def reconcile_nightly() -> None:
+    """Compare the books of the last days, and the four totals of what was issued in them."""
+    try:
+        books.books_compare(collector=collector(), now=now(), wall=wall_now())
+        for invoice in reconcile.issued_since(since=now() - books.DAYS_BACK):
+            reconcile.invoice_reconcile(
+                invoice=invoice, reader=reader(), collector=collector(), now=now()
+            )
     except LATER:
         return

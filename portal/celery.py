@@ -3,6 +3,7 @@
 import os
 
 from celery import Celery
+from celery.schedules import crontab
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings.local")
 app = Celery("tollway")
@@ -18,6 +19,14 @@ app.conf.beat_schedule = {
     "billing.scan_thresholds": {
         "task": "billing.scan_thresholds",
         "schedule": 15 if _EMBEDDED else 300,
+    },
+    "billing.reconcile_hourly": {
+        "task": "billing.reconcile_hourly",
+        "schedule": 300 if _EMBEDDED else 3_600,
+    },
+    "billing.reconcile_nightly": {
+        "task": "billing.reconcile_nightly",
+        "schedule": 3_600 if _EMBEDDED else crontab(hour=3, minute=17),
     },
     "billing.scan_late": {"task": "billing.scan_late", "schedule": 300 if _EMBEDDED else 900},
 }

@@ -194,7 +194,11 @@ def _formula_text(row: dict[str, str]) -> str:
     if row.get("quantity"):
         text += f": {row['quantity']}"
     if row.get("rate"):
-        text += f" × {row['rate']}" if row.get("quantity") else f": {row['rate']}"
+        text += (
+            f" \N{MULTIPLICATION SIGN} {row['rate']}"
+            if row.get("quantity")
+            else f": {row['rate']}"
+        )
     return f"{text} = {row['amount']}" if row.get("amount") else text
 
 

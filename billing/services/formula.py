@@ -70,7 +70,7 @@ def _row(part: Part) -> Row:
 def _label(part: Part) -> str:
     if part.above is None and part.up_to is None:
         return LABELS.get(part.kind, part.kind)
-    lower = format(part.above or 0, "f")
+    lower = format(part.above, "f") if part.above else "0"
     bounds = f"above {lower}" if part.up_to is None else f"{lower} to {part.up_to:f}"
     return bounds if part.kind == "units" else f"{LABELS.get(part.kind, part.kind)}, {bounds}"
 

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from django.db.models import QuerySet
+
 from billing.models import Finding, Invoice, UsageSnapshot
 from billing.payments.port import Collector
 from billing.services.findings import finding_open
 from billing.services.issue import line_drafts
 from billing.services.snapshots import newest_map
+from billing.states import InvoiceState
 from metering.queries import UsageReader
 from portal.models import BillingPeriod
 
@@ -110,3 +113,23 @@ def findings_write(*, totals: FourTotals, now: datetime) -> Sequence[Finding]:
         )
         rows.append(finding)
     return rows
+
+
+def invoice_reconcile(
+    *, invoice: Invoice, reader: UsageReader, collector: Collector, now: datetime
+) -> FourTotals:
+    """Compare the four totals of one invoice and keep what differs: the page, the command and
+    the nightly run all come through here."""
+    totals = four_totals(invoice=invoice, reader=reader, collector=collector)
+    findings_write(totals=totals, now=now)
+    return totals
+
+
+def issued_since(*, since: datetime | None) -> "QuerySet[Invoice]":
+    """Return the invoices whose totals are compared: issued lately, or every one."""
+    rows = Invoice.objects.select_related("period", "organization").exclude(
+        state=InvoiceState.VOID
+    )
+    if since is not None:
+        rows = rows.filter(issued_at__gte=since)
+    return rows.order_by("created_at", "pk")
