@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from django.db.models import Exists, F, Max, OuterRef, Q
-from django.db.models.functions import Coalesce
+from django.db.models import Exists, F, OuterRef, Q, Subquery
 
 from billing.models import Invoice, InvoiceKind
 from billing.rating.rate import rate_document
@@ -60,23 +59,20 @@ def advance_due_list(*, now: datetime) -> Iterator[str]:
 
     That is: nothing is rated yet, or a segment began or ended or the trial ended since.
     """
-    since = Coalesce(Max("invoices__rated_at"), F("starts_at"))
-    segments = Segment.objects.filter(
+    documents = Invoice.objects.filter(period=OuterRef("pk"))
+    newest = documents.order_by("-rated_at").values("rated_at")[:1]
+    changed = Segment.objects.filter(
         Q(starts_at__gt=OuterRef("since"), starts_at__lte=now)
         | Q(ends_at__gt=OuterRef("since"), ends_at__lte=now),
         subscription_id=OuterRef("subscription_id"),
     )
+    trial_over = Q(
+        subscription__trial_ends_at__gt=F("since"), subscription__trial_ends_at__lte=now
+    )
     rows = (
         BillingPeriod.objects.filter(closed_at__isnull=True, starts_at__lte=now, ends_at__gt=now)
-        .annotate(since=since)
-        .filter(
-            Q(invoices__isnull=True)
-            | Exists(segments)
-            | Q(
-                subscription__trial_ends_at__gt=F("since"),
-                subscription__trial_ends_at__lte=now,
-            )
-        )
+        .annotate(since=Subquery(newest))
+        .filter(Q(since__isnull=True) | Exists(changed) | trial_over)
     )
     ids = rows.order_by("starts_at", "pk").values_list("pk", flat=True)
     return ids.iterator(chunk_size=500)

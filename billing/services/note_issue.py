@@ -150,7 +150,7 @@ def _issued(note: CreditNote, applied_minor: int, now: datetime) -> None:
                 at=now,
                 note=note,
             )
-        transaction.on_commit(lambda: _notice_send(note))
+    _notice_send(note)
 
 
 def _notice_send(note: CreditNote) -> None:

@@ -13,7 +13,7 @@ import stripe
 from aiohttp import web
 
 from billing.payments.port import LineDraft, RemoteInvoice
-from billing.payments.sandbox import cards, checkout, disputes, faults
+from billing.payments.sandbox import cards, checkout, collecting, disputes, faults
 from billing.payments.sandbox.double import ROUTE_NAMES, Double
 from billing.payments.sandbox.server import build_app
 from billing.payments.sandbox.store import Store
@@ -139,6 +139,11 @@ class Bench:
         """Let the bank move a dispute on."""
         with self.double.store.transaction():
             disputes.decide(self.double.world(), dispute_id, status=status)
+
+    def confirm(self, remote_id: str) -> None:
+        """Confirm a payment on the hosted page, as the customer does."""
+        with self.double.store.transaction():
+            collecting.action_done(self.double.world(), remote_id)
 
     def charge_of(self, remote_id: str) -> str:
         """Return the id of the charge that paid an invoice."""
