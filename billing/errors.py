@@ -3,6 +3,8 @@
 BillingError
 ├─ InvoiceStateError           invoice_state          409  the document moved meanwhile
 ├─ StaleApprovalError          stale_approval         409  the draft is no longer what was reviewed
+├─ CreditNoteStateError        credit_note_state      409  the note moved meanwhile
+├─ CreditNoteRefusedError      credit_note_refused    422  more than is left, or nothing at all
 ├─ StalePreviewError           stale_preview          409  the previewed figures no longer hold
 ├─ RatingRefusedError          rating_refused         422  the rating document is not valid
 ├─ CollectorUnavailableError   collector_unavailable  503  the outcome of a call is unknown
@@ -33,7 +35,19 @@ class InvoiceStateError(BillingError):
 class StaleApprovalError(BillingError):
     code = "stale_approval"
     status = 409
-    public = "The draft changed since you opened it; review it again before approving."
+    public = "The document changed since you opened it; review it again before approving."
+
+
+class CreditNoteStateError(BillingError):
+    code = "credit_note_state"
+    status = 409
+    public = "The credit note has moved on; look at it again before deciding."
+
+
+class CreditNoteRefusedError(BillingError):
+    code = "credit_note_refused"
+    status = 422
+    public = "Credit at least something, and never more than is left of a line and of the invoice."
 
 
 class StalePreviewError(BillingError):

@@ -1,6 +1,6 @@
 """Every row lock of billing, by primary key; taken late, once, inside a transaction."""
 
-from billing.models import Invoice, InvoiceNumbering
+from billing.models import CreditNote, Invoice, InvoiceNumbering
 from portal.models import BillingPeriod
 
 
@@ -15,6 +15,10 @@ def period_lock(period_id: str) -> BillingPeriod:
 
 def invoice_lock(invoice_id: str) -> Invoice:
     return Invoice.objects.select_for_update(of=("self",)).get(pk=invoice_id)
+
+
+def credit_note_lock(note_id: str) -> CreditNote:
+    return CreditNote.objects.select_for_update(of=("self",)).get(pk=note_id)
 
 
 def numbering_take(series: str) -> int:

@@ -48,11 +48,11 @@ def visible_invoices(*, organization: Organization) -> "QuerySet[Invoice]":
 
 
 def balance_minor(*, organization: Organization) -> list[tuple[str, int]]:
-    """Return what is owed per currency."""
+    """Return what is owed per currency, after credit notes."""
     rows = (
         Invoice.objects.filter(organization=organization, state=InvoiceState.OPEN)
         .values("currency")
-        .annotate(owed=Sum("total_minor") - Sum("amount_paid_minor"))
+        .annotate(owed=Sum("total_minor") - Sum("credited_minor") - Sum("amount_paid_minor"))
         .order_by("currency")
     )
     return [(row["currency"], row["owed"]) for row in rows]

@@ -1,4 +1,4 @@
-"""The states of an invoice and the moves between them; nothing here touches a database."""
+"""The states of invoices and credit notes, and their moves; nothing here touches a database."""
 
 from typing import Final
 
@@ -58,3 +58,32 @@ def sources_of(target: InvoiceState) -> tuple[InvoiceState, ...]:
     ['open']
     """
     return tuple(s for s, targets in TRANSITIONS.items() if target in targets)
+
+
+class NoteState(models.TextChoices):
+    """A credit note's way; from `issuing` on it is never taken back."""
+
+    DRAFT = "draft", "Draft"
+    APPROVED = "approved", "Approved"
+    ISSUING = "issuing", "Issuing"
+    ISSUED = "issued", "Issued"
+    VOID = "void", "Void"
+
+
+NOTE_TRANSITIONS: Final[dict[NoteState, frozenset[NoteState]]] = {
+    NoteState.DRAFT: frozenset({NoteState.APPROVED, NoteState.VOID}),
+    NoteState.APPROVED: frozenset({NoteState.ISSUING, NoteState.VOID}),
+    NoteState.ISSUING: frozenset({NoteState.ISSUED}),
+    NoteState.ISSUED: frozenset(),
+    NoteState.VOID: frozenset(),
+}
+CREDITABLE: Final = frozenset({InvoiceState.OPEN, InvoiceState.PAID, InvoiceState.UNCOLLECTIBLE})
+
+
+def note_sources_of(target: NoteState) -> tuple[NoteState, ...]:
+    """Return the states from which a note can become `target`.
+
+    >>> [s.value for s in note_sources_of(NoteState.VOID)]
+    ['draft', 'approved']
+    """
+    return tuple(s for s, targets in NOTE_TRANSITIONS.items() if target in targets)

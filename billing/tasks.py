@@ -8,7 +8,19 @@ from django.db import transaction
 
 from billing.errors import CollectorBusyError, CollectorUnavailableError
 from billing.payments.stripe_adapter import collector
-from billing.services import alerts, close, dunning, inbox, invoices, issue, payments
+from billing.services import (
+    alerts,
+    books,
+    close,
+    dunning,
+    inbox,
+    invoices,
+    issue,
+    note_issue,
+    payments,
+    reconcile,
+    threshold,
+)
 from metering.errors import MeteringUnavailableError
 from portal.clock import now, wall_now
 from portal.queue import enqueue_on_commit
@@ -39,6 +51,16 @@ def invoice_issue(invoice_id: str) -> None:
     try:
         issue.invoice_issue(
             invoice_id=invoice_id, collector=collector(), now=now(), wall=wall_now()
+        )
+    except LATER:
+        return
+
+
+@shared_task(name="billing.credit_note_issue")
+def credit_note_issue(note_id: str) -> None:
+    try:
+        note_issue.credit_note_issue(
+            note_id=note_id, collector=collector(), now=now(), wall=wall_now()
         )
     except LATER:
         return
@@ -86,6 +108,8 @@ def scan_due() -> None:
             enqueue_on_commit("billing.invoice_advance", period_id=period_id)
         for invoice_id in issue.issue_due_list(wall=wall):
             enqueue_on_commit("billing.invoice_issue", invoice_id=invoice_id)
+        for note_id in note_issue.note_due_list(wall=wall):
+            enqueue_on_commit("billing.credit_note_issue", note_id=note_id)
         for invoice_id in payments.collect_due_list(now=instant):
             enqueue_on_commit("billing.payment_collect", invoice_id=invoice_id)
         inbox.inbox_sweep(wall=wall)
@@ -103,8 +127,60 @@ def scan_alerts() -> None:
 
 @shared_task(name="billing.scan_late")
 def scan_late() -> None:
+    """Send a recheck per subscription whose period closed lately."""
+    with transaction.atomic():
+        close.late_enqueue(now=now())
+
+
+@shared_task(name="billing.subscription_recheck")
+def subscription_recheck(subscription_id: str) -> None:
     """Look again at periods closed lately: late usage becomes a visible document."""
     try:
-        close.late_scan(reader=reader(), expected=expected_boots(), now=now())
+        close.subscription_recheck(
+            subscription_id=subscription_id,
+            reader=reader(),
+            expected=expected_boots(),
+            now=now(),
+        )
+    except LATER:
+        return
+
+
+@shared_task(name="billing.scan_thresholds")
+def scan_thresholds() -> None:
+    """Send a check per open period that has a threshold."""
+    with transaction.atomic():
+        for period_id in threshold.threshold_due_list(now=now()):
+            enqueue_on_commit("billing.threshold_check", period_id=period_id)
+
+
+@shared_task(name="billing.threshold_check")
+def threshold_check(period_id: str) -> None:
+    try:
+        threshold.threshold_check(
+            period_id=period_id, reader=reader(), expected=expected_boots(), now=now()
+        )
+    except LATER:
+        return
+
+
+@shared_task(name="billing.reconcile_hourly")
+def reconcile_hourly() -> None:
+    """Heal webhooks that were lost."""
+    try:
+        books.books_heal(collector=collector(), now=now(), wall=wall_now())
+    except LATER:
+        return
+
+
+@shared_task(name="billing.reconcile_nightly")
+def reconcile_nightly() -> None:
+    """Compare the books of the last days, and the four totals of what was issued in them."""
+    try:
+        books.books_compare(collector=collector(), now=now(), wall=wall_now())
+        for invoice in reconcile.issued_since(since=now() - books.DAYS_BACK):
+            reconcile.invoice_reconcile(
+                invoice=invoice, reader=reader(), collector=collector(), now=now()
+            )
     except LATER:
         return

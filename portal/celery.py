@@ -3,6 +3,7 @@
 import os
 
 from celery import Celery
+from celery.schedules import crontab
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings.local")
 app = Celery("tollway")
@@ -15,6 +16,18 @@ app.conf.beat_schedule = {
     "portal.snapshot_publish": {"task": "portal.snapshot_publish", "schedule": 60},
     "billing.scan_due": {"task": "billing.scan_due", "schedule": 3 if _EMBEDDED else 60},
     "billing.scan_alerts": {"task": "billing.scan_alerts", "schedule": 5 if _EMBEDDED else 60},
+    "billing.scan_thresholds": {
+        "task": "billing.scan_thresholds",
+        "schedule": 15 if _EMBEDDED else 300,
+    },
+    "billing.reconcile_hourly": {
+        "task": "billing.reconcile_hourly",
+        "schedule": 300 if _EMBEDDED else 3_600,
+    },
+    "billing.reconcile_nightly": {
+        "task": "billing.reconcile_nightly",
+        "schedule": 3_600 if _EMBEDDED else crontab(hour=3, minute=17),
+    },
     "billing.scan_late": {"task": "billing.scan_late", "schedule": 300 if _EMBEDDED else 900},
 }
 """Scans only: a sandbox scans every few seconds, so that a closed month shows at once."""

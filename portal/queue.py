@@ -12,10 +12,13 @@ from kombu.exceptions import OperationalError
 
 TASK_NAMES: Final = frozenset(
     {
+        "billing.credit_note_issue",
         "billing.invoice_advance",
         "billing.period_close",
         "billing.invoice_issue",
         "billing.payment_collect",
+        "billing.subscription_recheck",
+        "billing.threshold_check",
         "billing.webhook_apply",
         "portal.snapshot_publish",
         "portal.alert_notify",

@@ -1,14 +1,21 @@
 """Billing's tables; Django loads them through this package, so here the names are gathered."""
 
-from billing.models.invoice import (
+from billing.models.credit_note import (
     CreditNote,
     CreditNoteLine,
+    CreditReturn,
+    NoteReason,
+    NoteSettlement,
+)
+from billing.models.invoice import (
+    CollectionWait,
     Invoice,
     InvoiceKind,
     InvoiceLine,
     InvoiceNumbering,
 )
 from billing.models.ledger import CreditDraw, CreditGrant
+from billing.models.movement import ACCOUNTS, Dispute, LedgerMovement, MovementKind
 from billing.models.payment import (
     CustomerAccount,
     Finding,
@@ -22,17 +29,25 @@ from billing.models.payment import (
 from billing.models.usage import UsageSnapshot
 
 __all__ = [
+    "ACCOUNTS",
+    "CollectionWait",
     "CreditDraw",
     "CreditGrant",
     "CreditNote",
     "CreditNoteLine",
+    "CreditReturn",
     "CustomerAccount",
+    "Dispute",
     "Finding",
     "InboxState",
     "Invoice",
     "InvoiceKind",
     "InvoiceLine",
     "InvoiceNumbering",
+    "LedgerMovement",
+    "MovementKind",
+    "NoteReason",
+    "NoteSettlement",
     "Outbox",
     "OutboxState",
     "Payment",

@@ -1,4 +1,4 @@
-"""Invoices, their lines and the documents that correct them."""
+"""Invoices, their lines and the series of their numbers."""
 
 from typing import ClassVar
 
@@ -18,6 +18,14 @@ class InvoiceKind(models.TextChoices):
     LATE = "late", "Late usage"
 
 
+class CollectionWait(models.TextChoices):
+    """What an open invoice waits for before it can be collected; empty = nothing but its time."""
+
+    NOTHING = "", "Nothing"
+    CARD = "card", "A card"
+    ACTION = "action", "The customer's confirmation"
+
+
 class Invoice(models.Model):
     """One document of the chain n = 1, 2, 3 … of a (subscription, period).
 
@@ -27,6 +35,8 @@ class Invoice(models.Model):
     subtracts_hash   what earlier documents of the chain had billed when this was rated
     content_hash     everything that a reviewer sees, `subtracts_hash` included
     rating_input     the rating document (`pricing.md` §2), so that years later the same comes out
+    credited_minor   what credit notes took off the amount due, before it was paid
+    waiting_for      why the next attempt to collect is not ours to make
     """
 
     id = IdField(prefix="in")
@@ -68,6 +78,10 @@ class Invoice(models.Model):
     due_at = models.DateTimeField(null=True, blank=True)
     paid_at = models.DateTimeField(null=True, blank=True)
     amount_paid_minor = models.BigIntegerField(default=0)
+    credited_minor = models.BigIntegerField(default=0)
+    waiting_for = models.CharField(
+        max_length=8, choices=CollectionWait, blank=True, default=CollectionWait.NOTHING
+    )
     stripe_invoice_id = models.CharField(max_length=80, blank=True)
     stripe_total_minor = models.BigIntegerField(null=True, blank=True)
     hosted_url = models.CharField(max_length=500, blank=True)
@@ -94,6 +108,11 @@ class Invoice(models.Model):
 
     def __str__(self) -> str:
         return self.number or self.id
+
+    @property
+    def due_minor(self) -> int:
+        """What is still asked for: never below zero."""
+        return max(0, self.total_minor - self.credited_minor - self.amount_paid_minor)
 
 
 class InvoiceLine(models.Model):
@@ -139,38 +158,6 @@ class InvoiceLine(models.Model):
     @property
     def billed_before_minor(self) -> int:
         return self.rated_amount_minor - self.rated_discount_minor - self.net_minor
-
-
-class CreditNote(models.Model):
-    """A correction of an issued invoice. `goodwill` stands outside the chain's arithmetic."""
-
-    id = IdField(prefix="cn")
-    invoice = models.ForeignKey(Invoice, models.PROTECT, related_name="credit_notes")
-    number = models.CharField(max_length=40, unique=True)
-    goodwill = models.BooleanField(default=False)
-    reason = models.CharField(max_length=300)
-    total_minor = models.BigIntegerField()  # positive: taken off
-    stripe_credit_note_id = models.CharField(max_length=80, blank=True)
-    created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True)
-    created_at = models.DateTimeField()
-    voided_at = models.DateTimeField(null=True, blank=True)
-
-    def __str__(self) -> str:
-        return self.number
-
-
-class CreditNoteLine(models.Model):
-    credit_note = models.ForeignKey(CreditNote, models.CASCADE, related_name="lines")
-    line_key = models.CharField(max_length=200)
-    amount_minor = models.BigIntegerField()  # positive: taken off the net of that line
-
-    class Meta:
-        constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["credit_note", "line_key"], name="note_line_once")
-        ]
-
-    def __str__(self) -> str:
-        return self.line_key
 
 
 class InvoiceNumbering(models.Model):

@@ -21,6 +21,7 @@ class CustomerAccount(models.Model):
     card_last4 = models.CharField(max_length=4, blank=True)
     card_expires = models.CharField(max_length=7, blank=True)  # MM/YYYY
     setup_session_id = models.CharField(max_length=200, blank=True)
+    generation = models.PositiveIntegerField(default=0)  # raised when the customer was deleted
     updated_at = models.DateTimeField()
 
     def __str__(self) -> str:

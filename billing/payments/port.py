@@ -37,6 +37,8 @@ class RemoteInvoice:
     status       draft, open, paid, void, uncollectible
     total_minor  the sum of all lines; what the ledgers are compared by
     due_minor    what is asked for: total after the customer's balance, never below zero
+    remaining_minor  what of that is neither paid nor credited yet
+    credited_minor   what credit notes took off what was due, before it was paid
     number       and the two links are empty until the invoice is finalized
     created_at   None where the collector did not say
     """
@@ -54,6 +56,8 @@ class RemoteInvoice:
     customer_id: str = ""
     failure: PaymentFailure | None = None
     created_at: datetime | None = None
+    remaining_minor: int = 0
+    credited_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,22 +102,71 @@ class CheckoutSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteEvent:
-    """Something happened to an object: a hint to read that object again, nothing more."""
+    """Something happened to an object: a hint to read that object again, nothing more.
+
+    invoice_id, charge_id   what the object belongs to, where it says so
+    """
 
     id: str
     type: str
     object_id: str
     customer_id: str
     created_at: datetime
+    invoice_id: str = ""
+    charge_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteCreditNote:
+    """`applied_minor` lowered what was due; the rest had been paid and was given back."""
+
     id: str
     invoice_id: str
     status: str
     total_minor: int
     metadata: Mapping[str, str] = field(default_factory=dict)
+    applied_minor: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteRefund:
+    """Money given back of a charge; `status` is pending, succeeded, failed, canceled …"""
+
+    id: str
+    charge_id: str
+    amount_minor: int
+    currency: str
+    status: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteCharge:
+    """A charge with its refunds; `invoice_id` is empty where it paid no invoice."""
+
+    id: str
+    invoice_id: str
+    amount_minor: int
+    currency: str
+    refunds: Sequence[RemoteRefund] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteDispute:
+    """A charge that its cardholder questions.
+
+    evidence_due_at   until when the provider may answer; None where it may not
+    """
+
+    id: str
+    charge_id: str
+    invoice_id: str
+    amount_minor: int
+    currency: str
+    reason: str
+    status: str
+    created_at: datetime
+    evidence_due_at: datetime | None = None
 
 
 class Collector(Protocol):
@@ -183,11 +236,32 @@ class CollectorBooks(Protocol):
     def invoice_uncollectible(self, *, key: str, remote_id: str) -> RemoteInvoice: ...
 
     def credit_note_create(
-        self, *, key: str, remote_id: str, credit_note_id: str, amount_minor: int, reason: str
+        self,
+        *,
+        key: str,
+        remote_id: str,
+        credit_note_id: str,
+        amount_minor: int,
+        reason: str,
+        refund: bool = False,
     ) -> RemoteCreditNote:
-        """Correct a finalized invoice: lowers an open one, credits the balance of a paid one."""
+        """Correct a finalized invoice: lowers what is due of it first.
+
+        refund   what was paid already goes back to the card instead of the customer's balance
+        """
 
     def credit_note_list(self, *, remote_id: str) -> Sequence[RemoteCreditNote]: ...
+
+    def charge_read(self, *, charge_id: str) -> RemoteCharge: ...
+
+    def refund_list(self, *, created_from: datetime) -> Sequence[RemoteRefund]: ...
+
+    def dispute_read(self, *, dispute_id: str) -> RemoteDispute: ...
+
+    def dispute_list(self, *, created_from: datetime) -> Sequence[RemoteDispute]: ...
+
+    def customer_exists(self, *, customer_id: str) -> bool:
+        """False for a customer that was deleted, or never was."""
 
     def event_read(self, *, event_id: str) -> RemoteEvent: ...
 
@@ -199,3 +273,7 @@ class CollectorBooks(Protocol):
 
         :raises SignatureInvalidError: missing, wrong, stale, from the future, or not an event.
         """
+
+
+class FullCollector(Collector, CollectorBooks, Protocol):
+    """Both views at once: what webhooks, corrections and reconciliation need."""

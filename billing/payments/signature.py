@@ -89,6 +89,12 @@ def event_parse(body: dict[str, Any]) -> RemoteEvent:
         id=event_id,
         type=event_type,
         object_id=str(thing.get("id") or ""),
-        customer_id=customer if isinstance(customer, str) else "",
+        customer_id=_text(customer),
         created_at=created_at,
+        invoice_id=_text(thing.get("invoice")),
+        charge_id=_text(thing.get("charge")),
     )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -31,20 +31,26 @@ from billing.payments.port import (
     Card,
     CheckoutSession,
     LineDraft,
+    RemoteCharge,
     RemoteCreditNote,
+    RemoteDispute,
     RemoteEvent,
     RemoteInvoice,
     RemoteLine,
+    RemoteRefund,
 )
 from billing.payments.signature import event_verify
 from billing.payments.stripe_objects import (
     credit_note_of,
+    dispute_of,
     event_of,
+    id_of,
     invoice_of,
     item_of,
     line_of,
     metadata_of,
     period_of,
+    refund_of,
 )
 
 if TYPE_CHECKING:
@@ -315,11 +321,19 @@ class StripeCollector:
     # corrections and events
 
     def credit_note_create(
-        self, *, key: str, remote_id: str, credit_note_id: str, amount_minor: int, reason: str
+        self,
+        *,
+        key: str,
+        remote_id: str,
+        credit_note_id: str,
+        amount_minor: int,
+        reason: str,
+        refund: bool = False,
     ) -> RemoteCreditNote:
         """Look for ours first: what the note does to the invoice changes the body it was sent as.
 
-        What is still owed goes down; the part above that was paid already becomes balance.
+        What is still owed goes down; the part above, paid already, becomes balance or a refund,
+        which Stripe makes in the same call.
         """
         for note in self.credit_note_list(remote_id=remote_id):
             if note.metadata.get("credit_note_id") == credit_note_id:
@@ -332,8 +346,9 @@ class StripeCollector:
                 "memo": reason,
                 "metadata": {"credit_note_id": credit_note_id},
             }
-            if amount_minor > held.amount_remaining:
-                params["credit_amount"] = amount_minor - held.amount_remaining
+            above = amount_minor - held.amount_remaining
+            if above > 0:
+                params["refund_amount" if refund else "credit_amount"] = above
             made = self._v1.credit_notes.create(params, {"idempotency_key": key})
         return credit_note_of(made)
 
@@ -341,6 +356,58 @@ class StripeCollector:
         with translated("credit_note_list"):
             rows = self._v1.credit_notes.list({"invoice": remote_id, "limit": PAGE})
             return tuple(credit_note_of(row) for row in rows.auto_paging_iter())
+
+    def charge_read(self, *, charge_id: str) -> RemoteCharge:
+        with translated("charge_read"):
+            row = self._v1.charges.retrieve(charge_id)
+            refunds = self._v1.refunds.list({"charge": charge_id, "limit": PAGE})
+            return RemoteCharge(
+                id=row.id,
+                invoice_id=self._invoice_of(id_of(row.payment_intent)),
+                amount_minor=row.amount_captured,
+                currency=row.currency.upper(),
+                refunds=tuple(refund_of(r) for r in refunds.auto_paging_iter()),
+            )
+
+    def _invoice_of(self, payment_intent_id: str) -> str:
+        """Find the invoice that a payment intent pays; a charge itself no longer says it."""
+        if not payment_intent_id:
+            return ""
+        rows = self._v1.invoice_payments.list(
+            {
+                "payment": {"type": "payment_intent", "payment_intent": payment_intent_id},
+                "limit": 1,
+            }
+        )
+        return id_of(rows.data[0].invoice) if rows.data else ""
+
+    def refund_list(self, *, created_from: datetime) -> Sequence[RemoteRefund]:
+        since = int(created_from.timestamp())
+        with translated("refund_list"):
+            rows = self._v1.refunds.list({"created": {"gte": since}, "limit": PAGE})
+            return tuple(refund_of(row) for row in rows.auto_paging_iter())
+
+    def dispute_read(self, *, dispute_id: str) -> RemoteDispute:
+        with translated("dispute_read"):
+            return self._dispute(self._v1.disputes.retrieve(dispute_id))
+
+    def dispute_list(self, *, created_from: datetime) -> Sequence[RemoteDispute]:
+        since = int(created_from.timestamp())
+        with translated("dispute_list"):
+            rows = self._v1.disputes.list({"created": {"gte": since}, "limit": PAGE})
+            return tuple(self._dispute(row) for row in rows.auto_paging_iter())
+
+    def _dispute(self, row: stripe.Dispute) -> RemoteDispute:
+        return dispute_of(row, invoice_id=self._invoice_of(id_of(row.payment_intent)))
+
+    def customer_exists(self, *, customer_id: str) -> bool:
+        with translated("customer_exists"):
+            try:
+                return not getattr(self._v1.customers.retrieve(customer_id), "deleted", False)
+            except stripe.InvalidRequestError as error:
+                if error.http_status == HTTPStatus.NOT_FOUND:
+                    return False
+                raise
 
     def event_read(self, *, event_id: str) -> RemoteEvent:
         with translated("event_read"):

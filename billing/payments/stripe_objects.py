@@ -13,9 +13,11 @@ from billing.payments.port import (
     LineDraft,
     PaymentFailure,
     RemoteCreditNote,
+    RemoteDispute,
     RemoteEvent,
     RemoteInvoice,
     RemoteLine,
+    RemoteRefund,
 )
 from billing.payments.signature import event_parse
 
@@ -28,7 +30,7 @@ def metadata_of(thing: stripe.StripeObject) -> dict[str, str]:
     return {} if held is None else {str(k): str(v) for k, v in held.to_dict().items()}
 
 
-def _id(value: object) -> str:
+def id_of(value: object) -> str:
     """Return the id of a field that may hold an id, an object or nothing."""
     return value if isinstance(value, str) else str(getattr(value, "id", None) or "")
 
@@ -45,9 +47,11 @@ def invoice_of(row: stripe.Invoice) -> RemoteInvoice:
         pdf_url=getattr(row, "invoice_pdf", None) or "",
         number=getattr(row, "number", None) or "",
         due_minor=row.amount_due,
-        customer_id=_id(getattr(row, "customer", None)),
+        customer_id=id_of(getattr(row, "customer", None)),
         failure=_failure(row),
         created_at=datetime.fromtimestamp(row.created, UTC),
+        remaining_minor=row.amount_remaining,
+        credited_minor=row.pre_payment_credit_notes_amount,
     )
 
 
@@ -57,15 +61,15 @@ def _failure(row: stripe.Invoice) -> PaymentFailure | None:
     for attempt in [] if payments is None else payments.data:
         intent = getattr(attempt.payment, "payment_intent", None)
         error = getattr(intent, "last_payment_error", None)
-        if error is None:
+        waits = getattr(intent, "status", "") == "requires_action"
+        if error is None and not waits:
             continue
         code = str(getattr(error, "code", None) or "")
         return PaymentFailure(
             code=code,
             decline_code=str(getattr(error, "decline_code", None) or ""),
             message=str(getattr(error, "message", None) or ""),
-            action_required=code in ACTION_CODES
-            or getattr(intent, "status", "") == "requires_action",
+            action_required=code in ACTION_CODES or waits,
         )
     return None
 
@@ -74,7 +78,7 @@ def line_of(row: stripe.InvoiceLineItem) -> RemoteLine:
     details = getattr(row.parent, "invoice_item_details", None)
     held = metadata_of(row)
     return RemoteLine(
-        id=_id(getattr(details, "invoice_item", None)),
+        id=id_of(getattr(details, "invoice_item", None)),
         line_key=held.get("line_key", ""),
         amount_minor=row.amount,
         body_hash=held.get("body_hash", ""),
@@ -99,10 +103,37 @@ def period_of(line: LineDraft) -> "InvoiceItemCreateParamsPeriod":
 def credit_note_of(row: stripe.CreditNote) -> RemoteCreditNote:
     return RemoteCreditNote(
         id=row.id,
-        invoice_id=_id(row.invoice),
+        invoice_id=id_of(row.invoice),
         status=str(row.status),
         total_minor=row.total,
         metadata=metadata_of(row),
+        applied_minor=row.pre_payment_amount,
+    )
+
+
+def refund_of(row: stripe.Refund) -> RemoteRefund:
+    return RemoteRefund(
+        id=row.id,
+        charge_id=id_of(row.charge),
+        amount_minor=row.amount,
+        currency=row.currency.upper(),
+        status=str(row.status or ""),
+        created_at=datetime.fromtimestamp(row.created, UTC),
+    )
+
+
+def dispute_of(row: stripe.Dispute, *, invoice_id: str) -> RemoteDispute:
+    due_by = row.evidence_details.due_by
+    return RemoteDispute(
+        id=row.id,
+        charge_id=id_of(row.charge),
+        invoice_id=invoice_id,
+        amount_minor=row.amount,
+        currency=row.currency.upper(),
+        reason=row.reason,
+        status=str(row.status),
+        created_at=datetime.fromtimestamp(row.created, UTC),
+        evidence_due_at=datetime.fromtimestamp(due_by, UTC) if due_by else None,
     )
 
 

@@ -136,7 +136,7 @@ def flat_lines(request: Request, run: Run) -> Iterator[Line]:
         )
 
 
-def _joined(segments: Sequence[Stretch], meter: str) -> Usage:
+def joined(segments: Sequence[Stretch], meter: str) -> Usage:
     """Append what a meter measured in several segments."""
     held = [segment.usage[meter] for segment in segments if meter in segment.usage]
     if any(usage.events is not None for usage in held):
@@ -168,13 +168,13 @@ def usage_line(request: Request, run: Run, billed: dict[str, Billed]) -> Line:
     so_far = earlier.amount_minor if earlier else 0
 
     def rated(first: int, end: int) -> int:
-        usage = _joined(segments[first:end], price.meter)
+        usage = joined(segments[first:end], price.meter)
         return to_minor(usage_amount(price, usage), request.currency)
 
     amount = rated(chain, run.last + 1)
     if price.model == STAIRSTEP:
         amount = max(0, amount - so_far)
-    elif earlier or _joined(segments[chain : run.first], price.meter).is_used:
+    elif earlier or joined(segments[chain : run.first], price.meter).is_used:
         amount -= rated(chain, run.first)
     billed[price.key] = Billed(chain, so_far + amount)
     begins = segments[run.first].start
@@ -184,7 +184,7 @@ def usage_line(request: Request, run: Run, billed: dict[str, Billed]) -> Line:
         description=price.description or price.key,
         start=begins,
         end=segments[run.last].end,
-        quantity=_joined(segments[run.first : run.last + 1], price.meter).total,
+        quantity=joined(segments[run.first : run.last + 1], price.meter).total,
         unit_amount={PER_UNIT: price.unit_amount, PACKAGE: price.package_amount}.get(price.model),
         amount_minor=amount,
         segment=run.first,

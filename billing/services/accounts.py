@@ -2,8 +2,11 @@
 
 from datetime import datetime
 
+from django.db.models import F
+
 from billing.models import CustomerAccount
 from billing.payments.port import CheckoutSession, Collector
+from billing.services.findings import finding_open
 from portal.models import Organization
 
 
@@ -16,8 +19,9 @@ def account_ensure(
     )
     if account.stripe_customer_id:
         return account
+    again = f":{account.generation}" if account.generation else ""
     customer_id = collector.customer_create(
-        key=f"{organization.pk}:customer",
+        key=f"{organization.pk}:customer{again}",
         organization_id=organization.pk,
         name=organization.name,
         email=organization.billing_email,
@@ -65,3 +69,28 @@ def card_refresh(
     )
     account.refresh_from_db()
     return account
+
+
+def account_deleted(*, account: CustomerAccount, now: datetime) -> bool:
+    """Forget a customer that was deleted at the collector; the next invoice makes a new one.
+
+    Finance has to look: open invoices of the deleted customer can no longer be charged.
+    """
+    gone = account.stripe_customer_id
+    cleared = CustomerAccount.objects.filter(pk=account.pk, stripe_customer_id=gone).update(
+        stripe_customer_id="",
+        payment_method_id="",
+        card_brand="",
+        card_last4="",
+        card_expires="",
+        generation=F("generation") + 1,
+        updated_at=now,
+    )
+    finding_open(
+        key=f"{account.pk}:customer_deleted:{gone}",
+        kind="customer_deleted",
+        detail=f"The customer {gone} was deleted at the collector, with its card.",
+        organization_id=account.pk,
+        now=now,
+    )
+    return cleared == 1

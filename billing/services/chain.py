@@ -13,7 +13,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-ADJUSTMENT_SUFFIXES: Final = (":minimum", ":maximum")
+COMMITMENT: Final = "commitment"
+MINIMUM_SUFFIX: Final = ":minimum"
+ADJUSTMENT_SUFFIXES: Final = (MINIMUM_SUFFIX, ":maximum")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,7 @@ class RatedLine:
     def is_adjustment(self) -> bool:
         """Minimum, maximum and commitment lines, with or without an `@<from>` behind."""
         key = self.line_key.split("@", 1)[0]
-        return key == "commitment" or key.endswith(ADJUSTMENT_SUFFIXES)
+        return key == COMMITMENT or key.endswith(ADJUSTMENT_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

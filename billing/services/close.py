@@ -5,23 +5,27 @@ compare-and-set, so that a second runner or a killed one changes nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 
 from billing.locks import period_lock
 from billing.models import Finding, Invoice, InvoiceKind
-from billing.services.drafts import DraftOutcome, draft_write
+from billing.services.drafts import DraftOutcome, draft_give_way, draft_write
 from billing.services.rated import Stretch, period_rate, stretch_list, usage_read
 from billing.services.snapshots import frozen_usage, snapshots_take
+from billing.services.usage_credits import fell_minor, usage_credits_draft
+from billing.states import RERATABLE, UNISSUED
 from metering.queries import ExpectedBoot, UsageReader, Watermark
 from portal.models import BillingPeriod, Subscription
 from portal.queue import enqueue_on_commit
 
 LATE_LOOK_BACK: Final = timedelta(days=35)
+PAGE: Final = 500  # rows that a scan holds at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,6 @@ def period_draft(
         period=period,
         kind=kind,
         rating=rating,
-        lines=rating.lines,
         stretches=stretches,
         now=now,
     )
@@ -144,10 +147,10 @@ def usage_recheck(
     expected: Sequence[ExpectedBoot],
     now: datetime,
 ) -> DraftOutcome:
-    """Look again at a closed period: usage that came late makes a new revision.
+    """Look again at a closed period: usage that came late or was corrected makes a new revision.
 
-    An unapproved draft is rated again with a visible difference; after approval a `late` invoice
-    follows. Nothing that was issued is touched.
+    An unapproved draft is rated again with a visible difference. After approval a `late` invoice
+    follows, or credit notes where the period fell. Nothing that was issued is touched.
     """
     period = BillingPeriod.objects.select_related("subscription__organization").get(pk=period_id)
     watermark = reader.watermark(expected=expected, now=now)
@@ -157,6 +160,9 @@ def usage_recheck(
     usage = usage_read(reader=reader, subscription=period.subscription, stretches=stretches)
     with transaction.atomic():
         period_lock(period.pk)
+        held = Invoice.objects.filter(period=period, state__in=UNISSUED).first()
+        if held is not None and held.state not in RERATABLE:
+            return DraftOutcome(held, waits=True)  # before a revision is taken, or it were lost
         taken = snapshots_take(
             subscription=period.subscription,
             period=period,
@@ -165,17 +171,37 @@ def usage_recheck(
             watermark=watermark.at,
             now=now,
         )
-        held = Invoice.objects.filter(period=period, state__in=("draft", "held")).first()
         if not taken and held is None and _is_settled(period):
             return DraftOutcome(None)
-        kind = InvoiceKind(held.kind) if held is not None else InvoiceKind.LATE
-        return period_draft(
-            subscription=period.subscription,
-            period=period,
-            stretches=stretches,
-            kind=kind,
-            now=now,
-        )
+        return _corrected(period, stretches, held, now)
+
+
+def _corrected(
+    period: BillingPeriod, stretches: Sequence[Stretch], held: Invoice | None, now: datetime
+) -> DraftOutcome:
+    """Bill what rose, credit what fell; a late draft that would end below zero gives way."""
+    subscription = period.subscription
+    if not stretches:
+        return DraftOutcome(None)
+    lines = period_rate(
+        subscription=subscription,
+        period=period,
+        stretches=stretches,
+        usage=frozen_usage(period=period),
+    ).lines
+    late = held if held is not None and held.kind == InvoiceKind.LATE else None
+    if late is not None and fell_minor(period=period, lines=lines, without=late):
+        draft_give_way(held=late)
+        held = None
+    notes = () if held else usage_credits_draft(period=period, lines=lines, now=now)
+    outcome = period_draft(
+        subscription=subscription,
+        period=period,
+        stretches=stretches,
+        kind=InvoiceKind(held.kind) if held is not None else InvoiceKind.LATE,
+        now=now,
+    )
+    return replace(outcome, notes=notes, changed=outcome.changed or bool(notes))
 
 
 def _is_settled(period: BillingPeriod) -> bool:
@@ -184,21 +210,22 @@ def _is_settled(period: BillingPeriod) -> bool:
     return last is None or last.state != "void"
 
 
-def due_list(*, now: datetime, grace_s: int, limit: int = 500) -> list[BillingPeriod]:
-    """Return periods that are over and not closed, oldest first."""
+def due_list(*, now: datetime, grace_s: int) -> "QuerySet[BillingPeriod]":
+    """Return every period that is over and not closed, oldest first."""
     edge = now - timedelta(seconds=grace_s)
     rows = BillingPeriod.objects.filter(closed_at__isnull=True, ends_at__lte=edge)
-    return list(rows.order_by("ends_at", "pk")[:limit])
+    return rows.order_by("ends_at", "pk")
 
 
 def due_enqueue(*, now: datetime, grace_s: int) -> int:
-    """Send one close task per period that is due."""
-    rows = due_list(now=now, grace_s=grace_s)
-    for row in rows:
+    """Send one close task per period that is due, however many there are."""
+    count = 0
+    for row in due_list(now=now, grace_s=grace_s).iterator(chunk_size=PAGE):
         enqueue_on_commit(
             "billing.period_close", subscription_id=row.subscription_id, period_id=row.pk
         )
-    return len(rows)
+        count += 1
+    return count
 
 
 def grace_s() -> int:
@@ -206,11 +233,26 @@ def grace_s() -> int:
     return 0 if settings.ENV.sandbox else int(settings.ENV.grace_s)
 
 
-def late_scan(*, reader: UsageReader, expected: Sequence[ExpectedBoot], now: datetime) -> int:
-    """Recheck the periods that closed lately; return how many got a new or changed document."""
-    rows = BillingPeriod.objects.filter(closed_at__gt=now - LATE_LOOK_BACK).order_by("closed_at")
+def late_enqueue(*, now: datetime) -> int:
+    """Send one task per subscription of which a period closed lately."""
+    rows = BillingPeriod.objects.filter(closed_at__gt=now - LATE_LOOK_BACK)
+    ids = rows.order_by("subscription_id").values_list("subscription_id", flat=True).distinct()
+    count = 0
+    for subscription_id in ids.iterator(chunk_size=PAGE):
+        enqueue_on_commit("billing.subscription_recheck", subscription_id=subscription_id)
+        count += 1
+    return count
+
+
+def subscription_recheck(
+    *, subscription_id: str, reader: UsageReader, expected: Sequence[ExpectedBoot], now: datetime
+) -> int:
+    """Recheck the periods of one subscription that closed lately; return how many changed."""
+    rows = BillingPeriod.objects.filter(
+        subscription_id=subscription_id, closed_at__gt=now - LATE_LOOK_BACK
+    )
     changed = 0
-    for period_id in rows.values_list("pk", flat=True):
+    for period_id in rows.order_by("closed_at").values_list("pk", flat=True):
         outcome = usage_recheck(period_id=period_id, reader=reader, expected=expected, now=now)
         changed += outcome.changed
     return changed

@@ -1,4 +1,4 @@
-"""Typesets invoices with typst: same input, same bytes; stored once issued, never made again."""
+"""Typesets invoices and credit notes: same input, same bytes; stored when issued, and kept."""
 
 import json
 from datetime import datetime
@@ -8,18 +8,23 @@ from typing import Any
 import typst
 from django.conf import settings
 
-from billing.models import Invoice, InvoiceLine, UsageSnapshot
+from billing.models import CreditNote, Invoice, InvoiceLine, NoteSettlement, UsageSnapshot
 from billing.services.money_text import amount_text
 from gateway.contracts.snapshot import DEFAULT_COUNT_POLICY
+from portal.models import Organization
 
-TEMPLATE = Path("templates", "billing", "invoice.typ")
+TEMPLATES = Path("templates", "billing")
 
 
 def invoice_pdf(*, invoice: Invoice) -> bytes:
     """Return the invoice as PDF: the stored bytes, or those of the draft as it stands."""
     if invoice.pdf is not None:
         return bytes(invoice.pdf)
-    return pdf_build(data=document_data(invoice=invoice), timestamp=_stamp(invoice))
+    return pdf_build(
+        template="invoice.typ",
+        data=document_data(invoice=invoice),
+        timestamp=invoice.issued_at or invoice.rated_at,
+    )
 
 
 def pdf_store(*, invoice: Invoice) -> None:
@@ -28,10 +33,27 @@ def pdf_store(*, invoice: Invoice) -> None:
     Invoice.objects.filter(pk=invoice.pk, pdf__isnull=True).update(pdf=built)
 
 
-def pdf_build(*, data: dict[str, Any], timestamp: datetime) -> bytes:
+def note_pdf(*, note: CreditNote) -> bytes:
+    """Return the credit note as PDF: the stored bytes, or those of the draft as it stands."""
+    if note.pdf is not None:
+        return bytes(note.pdf)
+    return pdf_build(
+        template="credit_note.typ",
+        data=note_data(note=note),
+        timestamp=note.issued_at or note.created_at,
+    )
+
+
+def note_pdf_store(*, note: CreditNote) -> None:
+    """Keep the document of an issued note; a second run finds it there."""
+    built = note_pdf(note=note)
+    CreditNote.objects.filter(pk=note.pk, pdf__isnull=True).update(pdf=built)
+
+
+def pdf_build(*, template: str, data: dict[str, Any], timestamp: datetime) -> bytes:
     """Typeset the data. No system font, no network, the time given: a pure function."""
     built: bytes = typst.compile(
-        str(settings.BASE_DIR.joinpath(TEMPLATE)),
+        str(settings.BASE_DIR.joinpath(TEMPLATES, template)),
         root=str(settings.BASE_DIR.joinpath("templates")),
         format="pdf",
         ignore_system_fonts=True,
@@ -42,24 +64,16 @@ def pdf_build(*, data: dict[str, Any], timestamp: datetime) -> bytes:
     return built
 
 
-def _stamp(invoice: Invoice) -> datetime:
-    return invoice.issued_at or invoice.rated_at
-
-
 def document_data(*, invoice: Invoice) -> dict[str, Any]:
     """Gather what the template prints; text only, so that typesetting decides nothing."""
-    organization, version = invoice.organization, invoice.plan_version
+    version = invoice.plan_version
     number = invoice.number or f"Draft {invoice.pk}"
     lines = list(invoice.lines.all())
     return {
         "title": f"Invoice {number}",
         "heading": f"Invoice {number}" if invoice.number else "Draft invoice",
         "seller": _seller(),
-        "customer": {
-            "name": organization.name,
-            "address": _lines_of_text(organization.address) + _maybe(organization.country),
-            "tax_id": organization.tax_id,
-        },
+        "customer": _customer(invoice.organization),
         "facts": _facts(invoice),
         "currency": invoice.currency,
         "lines": [_line_data(line, invoice.currency) for line in lines],
@@ -79,6 +93,60 @@ def _seller() -> dict[str, Any]:
         "address": _lines_of_text(settings.ENV.seller_address),
         "tax_id": settings.ENV.seller_tax_id,
     }
+
+
+def _customer(organization: Organization) -> dict[str, Any]:
+    return {
+        "name": organization.name,
+        "address": _lines_of_text(organization.address) + _maybe(organization.country),
+        "tax_id": organization.tax_id,
+    }
+
+
+def note_data(*, note: CreditNote) -> dict[str, Any]:
+    """Gather what a credit note prints; text only."""
+    invoice, number = note.invoice, note.number or f"Draft {note.pk}"
+    currency = invoice.currency
+    return {
+        "title": f"Credit note {number}",
+        "heading": f"Credit note {number}" if note.number else "Draft credit note",
+        "seller": _seller(),
+        "customer": _customer(invoice.organization),
+        "facts": [
+            ["Corrects", f"Invoice {invoice}"],
+            ["Service period (UTC)", _span(invoice.service_from, invoice.service_to)],
+            ["Reason", f"{note.get_reason_code_display()}: {note.reason}"],
+            *([["Issued", f"{note.issued_at:%Y-%m-%d}"]] if note.issued_at else []),
+        ],
+        "currency": currency,
+        "lines": [
+            [line.description or line.line_key, amount_text(line.amount_minor, currency)]
+            for line in note.lines.order_by("pk")
+        ]
+        or [["Goodwill credit", amount_text(note.subtotal_minor, currency)]],
+        "totals": [
+            [label, amount_text(minor, currency)]
+            for label, minor in (
+                ("Subtotal", note.subtotal_minor),
+                ("Back to prepaid credit", -note.credit_minor),
+                (f"Tax ({invoice.tax_rate_percent} %)", note.tax_minor),
+                ("Given back before as goodwill", -note.absorbed_minor),
+            )
+            if minor or label == "Subtotal"
+        ],
+        "total": amount_text(note.total_minor, currency),
+        "settlement": _settlement_text(note),
+        "content_hash": note.content_hash,
+    }
+
+
+def _settlement_text(note: CreditNote) -> str:
+    back = (
+        "refunded to the card it was paid with"
+        if note.settlement == NoteSettlement.REFUND
+        else "kept as a balance that the next invoices use up"
+    )
+    return f"What is not paid of invoice {note.invoice} is lowered first; what was paid is {back}."
 
 
 def _maybe(text: str) -> list[str]:
@@ -108,7 +176,7 @@ def _span(start: datetime, end: datetime) -> str:
 
 def _line_data(line: InvoiceLine, currency: str) -> dict[str, Any]:
     before = line.billed_before_minor
-    formula = [" · ".join(row.values()) for row in line.formula]
+    formula = [_formula_text(row) for row in line.formula]
     if line.discount_minor:
         formula.append(f"less discount {amount_text(line.discount_minor, currency)}")
     return {
@@ -119,6 +187,19 @@ def _line_data(line: InvoiceLine, currency: str) -> dict[str, Any]:
         "quantity": "" if line.quantity is None else f"{line.quantity:,f}",
         "amount": amount_text(line.amount_minor, currency),
     }
+
+
+def _formula_text(row: dict[str, str]) -> str:
+    text = row["label"]
+    if row.get("quantity"):
+        text += f": {row['quantity']}"
+    if row.get("rate"):
+        text += (
+            f" \N{MULTIPLICATION SIGN} {row['rate']}"
+            if row.get("quantity")
+            else f": {row['rate']}"
+        )
+    return f"{text} = {row['amount']}" if row.get("amount") else text
 
 
 def _totals(invoice: Invoice) -> list[list[str]]:

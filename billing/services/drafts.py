@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from billing.locks import period_lock
-from billing.models import CreditNoteLine, Invoice, InvoiceKind, InvoiceLine
+from billing.models import CreditNote, CreditNoteLine, Invoice, InvoiceKind, InvoiceLine
 from billing.services.chain import (
     Billed,
     Difference,
@@ -24,7 +24,8 @@ from billing.services.chain import (
     digest,
 )
 from billing.services.flags import flags_of
-from billing.services.formula import formula_of
+from billing.services.formula import formula_of, formulas_of
+from billing.services.kinds import takes
 from billing.services.rated import (
     ENGINE_VERSION,
     PeriodRating,
@@ -33,7 +34,7 @@ from billing.services.rated import (
     settle,
 )
 from billing.services.wallet import credit_terms, draws_write, grant_list, grants_ensure
-from billing.states import RERATABLE, UNISSUED, InvoiceState
+from billing.states import RERATABLE, UNISSUED, InvoiceState, NoteState
 from portal.models import BillingPeriod, Organization, Subscription
 
 
@@ -42,16 +43,21 @@ class DraftOutcome:
     """What became of the draft.
 
     waits   an approved or issuing document of the period must leave first
+    notes   credit notes that were drafted because usage fell
     """
 
     invoice: Invoice | None
     created: bool = False
     changed: bool = False
     waits: bool = False
+    notes: tuple[CreditNote, ...] = ()
 
 
 def billed_map(*, period: BillingPeriod, without: Invoice | None = None) -> dict[str, Billed]:
-    """Sum what documents of the period that are not void have billed, by `line_key`."""
+    """Sum what documents of the period that are not void have billed, by `line_key`.
+
+    Correction notes count from their draft on, so that what they take back is not taken twice.
+    """
     lines = InvoiceLine.objects.filter(invoice__period=period).exclude(
         invoice__state=InvoiceState.VOID
     )
@@ -60,15 +66,30 @@ def billed_map(*, period: BillingPeriod, without: Invoice | None = None) -> dict
     billed: dict[str, Billed] = {}
     for row in lines.order_by("invoice__n", "position"):
         _add(billed, _line_of(row), row.amount_minor, row.discount_minor)
-    notes = CreditNoteLine.objects.filter(
-        credit_note__invoice__period=period,
-        credit_note__goodwill=False,
-        credit_note__voided_at__isnull=True,
+    notes = (
+        CreditNoteLine.objects.filter(
+            credit_note__invoice__period=period, credit_note__goodwill=False
+        )
+        .exclude(credit_note__state=NoteState.VOID)
+        .exclude(credit_note__invoice__state=InvoiceState.VOID)
     )
     for note in notes:
         if note.line_key in billed:
             _add(billed, billed[note.line_key].line, -note.amount_minor, 0)
     return billed
+
+
+def billed_of_kind(
+    *,
+    period: BillingPeriod,
+    kind: InvoiceKind,
+    stretches: Sequence[Stretch],
+    without: Invoice | None,
+) -> dict[str, Billed]:
+    """Return what a document of this kind subtracts: of what is billed, the lines it takes."""
+    wanted = takes(kind, stretches)
+    billed = billed_map(period=period, without=without)
+    return {key: was for key, was in billed.items() if wanted(was.line)}
 
 
 def _add(billed: dict[str, Billed], line: RatedLine, amount: int, discount: int) -> None:
@@ -110,23 +131,18 @@ def draft_write(
     period: BillingPeriod,
     kind: InvoiceKind,
     rating: PeriodRating,
-    lines: Sequence[RatedLine],
     stretches: Sequence[Stretch],
     now: datetime,
 ) -> DraftOutcome:
-    """Create or update the one unissued document of a period; nothing new gives no document.
-
-    lines   the part of `rating.lines` that this kind takes
-    """
+    """Create or update the one unissued document of a period; nothing new gives no document."""
     with transaction.atomic():
         period_lock(period.pk)
         held = Invoice.objects.filter(period=period, state__in=UNISSUED).first()
         if held is not None and held.state not in RERATABLE:
             return DraftOutcome(held, waits=True)
-        billed = billed_map(period=period, without=held)
-        if kind is InvoiceKind.ADVANCE:
-            billed = {k: b for k, b in billed.items() if _is_flat(b.line, stretches)}
-        rows = differences(lines, billed)
+        billed = billed_of_kind(period=period, kind=kind, stretches=stretches, without=held)
+        wanted = takes(kind, stretches)
+        rows = differences([line for line in rating.lines if wanted(line)], billed)
         if held is None and not any(row.moves_money for row in rows):
             return DraftOutcome(None)
         if held is not None and not rows:
@@ -165,17 +181,11 @@ def _emptied(held: Invoice) -> DraftOutcome:
     return DraftOutcome(held, changed=True)
 
 
-def _is_flat(line: RatedLine, stretches: Sequence[Stretch]) -> bool:
-    return line.price_key in flat_keys(stretches) and not line.is_adjustment
-
-
-def flat_keys(stretches: Sequence[Stretch]) -> frozenset[str]:
-    """Return the keys of the fees that are charged in advance."""
-    return frozenset(
-        price["key"]
-        for stretch in stretches
-        for price in stretch.segment.plan_version.terms.get("prices", [])
-        if price["model"] == "flat" and price.get("timing", "in_advance") == "in_advance"
+def draft_give_way(*, held: Invoice) -> None:
+    """Void a late draft whose period fell below what is billed: credit notes follow instead."""
+    Invoice.objects.filter(pk=held.pk, state__in=RERATABLE).update(
+        state=InvoiceState.VOID,
+        void_reason="Usage fell below what is billed; a credit note follows.",
     )
 
 
@@ -260,6 +270,7 @@ def _lines_write(
     stretches: Sequence[Stretch],
 ) -> None:
     invoice.lines.all().delete()
+    formulas = formulas_of(rating.document)
     InvoiceLine.objects.bulk_create(
         InvoiceLine(
             invoice=invoice,
@@ -268,7 +279,7 @@ def _lines_write(
             price_key=row.line.price_key,
             meter=row.line.meter,
             description=row.line.description,
-            formula=formula_of(row, stretches),
+            formula=formula_of(row, stretches, formulas),
             starts_at=row.line.starts_at,
             ends_at=row.line.ends_at,
             quantity=row.line.quantity,

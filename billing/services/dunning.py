@@ -14,8 +14,13 @@ from portal.services.audit import audit_record
 from portal.snapshots import snapshot_touch
 
 
-def dunning_failed(*, invoice: Invoice, days: list[int], now: datetime) -> None:
-    """Plan the next attempt, mark the customer past due once, tell its people."""
+def dunning_failed(
+    *, invoice: Invoice, days: list[int], now: datetime, action_required: bool = False
+) -> None:
+    """Plan the next attempt, mark the customer past due once, tell its people.
+
+    action_required   the bank asks the customer to confirm; the notice says where
+    """
     step = invoice.dunning_step
     following = now + timedelta(days=days[step]) if step < len(days) else None
     with transaction.atomic():
@@ -33,24 +38,56 @@ def dunning_failed(*, invoice: Invoice, days: list[int], now: datetime) -> None:
             organization=invoice.organization,
             after={"step": step + 1, "next_attempt_at": following},
         )
-    notice_send(invoice=invoice, following=following)
+    notice_send(invoice=invoice, following=following, action_required=action_required)
 
 
-def notice_send(*, invoice: Invoice, following: datetime | None) -> None:
-    """Mail the organization's billing people about a failed payment."""
-    amount = f"{amount_text(invoice.total_minor, invoice.currency)} {invoice.currency}"
+def notice_send(
+    *, invoice: Invoice, following: datetime | None, action_required: bool = False
+) -> None:
+    """Mail the organization's billing people about a payment that did not go through."""
     plan = (
         f"We will try again on {following:%Y-%m-%d}."
         if following
         else "We will not try this card again by ourselves."
     )
+    if action_required:
+        subject = f"Confirm the payment of invoice {invoice.number}"
+        text = (
+            f"Your bank asks you to confirm the payment of {_due_text(invoice)} for invoice "
+            f"{invoice.number}. Confirm and pay here: {invoice.hosted_url}\n\n{plan}\n"
+        )
+    else:
+        subject = f"Payment of invoice {invoice.number} failed"
+        text = (
+            f"The payment of {_due_text(invoice)} for invoice {invoice.number} was declined. "
+            f"{plan}\n\nChange the card or pay here: {_billing_url(invoice)}\n"
+        )
+    _mail(invoice, subject, text)
+
+
+def card_notice_send(*, invoice: Invoice) -> None:
+    """Mail that an invoice was to be charged to a card that is no longer there."""
+    _mail(
+        invoice,
+        f"Invoice {invoice.number} waits for a card",
+        f"Invoice {invoice.number} over {_due_text(invoice)} was to be charged to a card, but "
+        f"there is none any more.\n\nPay it here: {invoice.hosted_url}\n"
+        f"Or add a card, and it is charged at once: {_billing_url(invoice)}\n",
+    )
+
+
+def _due_text(invoice: Invoice) -> str:
+    return f"{amount_text(invoice.due_minor, invoice.currency)} {invoice.currency}"
+
+
+def _billing_url(invoice: Invoice) -> str:
+    return f"{settings.ENV.portal_url}/app/{invoice.organization.slug}/billing"
+
+
+def _mail(invoice: Invoice, subject: str, text: str) -> None:
     send_mail(
-        subject=f"Payment of invoice {invoice.number} failed",
-        message=(
-            f"The payment of {amount} for invoice {invoice.number} was declined. {plan}\n\n"
-            f"Change the card or pay here: {settings.ENV.portal_url}"
-            f"/app/{invoice.organization.slug}/billing\n"
-        ),
+        subject=subject,
+        message=text,
         from_email=None,
         recipient_list=billing_addresses(organization=invoice.organization),
     )

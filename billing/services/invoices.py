@@ -1,14 +1,18 @@
 """In-advance billing and re-rating: documents of the chain beside the close."""
 
+from collections.abc import Iterator
 from datetime import datetime
 
+from django.db.models import Exists, F, OuterRef, Q, Subquery
+
 from billing.models import Invoice, InvoiceKind
+from billing.rating.rate import rate_document
 from billing.services.close import period_draft
-from billing.services.drafts import DraftOutcome, draft_write, flat_keys
+from billing.services.drafts import DraftOutcome, draft_write
+from billing.services.kinds import flat_keys
 from billing.services.rated import period_rate, stretch_list
-from billing.services.snapshots import frozen_usage
 from billing.states import RERATABLE, UNISSUED, InvoiceState
-from portal.models import BillingPeriod
+from portal.models import BillingPeriod, Segment
 
 
 def invoice_advance(*, period_id: str, now: datetime) -> DraftOutcome:
@@ -29,17 +33,14 @@ def invoice_advance(*, period_id: str, now: datetime) -> DraftOutcome:
     if last is not None and not _may_advance(last):
         return DraftOutcome(last, waits=last.state in UNISSUED)
     stretches = stretch_list(subscription=subscription, period=period, now=now)
-    keys = flat_keys(stretches)
-    if not keys:
+    if not flat_keys(stretches):
         return DraftOutcome(None)
     rating = period_rate(subscription=subscription, period=period, stretches=stretches, usage={})
-    lines = [x for x in rating.lines if x.price_key in keys and not x.is_adjustment]
     return draft_write(
         subscription=subscription,
         period=period,
         kind=InvoiceKind.ADVANCE,
         rating=rating,
-        lines=lines,
         stretches=stretches,
         now=now,
     )
@@ -53,12 +54,28 @@ def _may_advance(last: Invoice) -> bool:
     )
 
 
-def advance_due_list(*, now: datetime, limit: int = 500) -> list[str]:
-    """Return ids of open periods that hold `now`, for the scan of in-advance fees."""
-    rows = BillingPeriod.objects.filter(
-        closed_at__isnull=True, starts_at__lte=now, ends_at__gt=now
+def advance_due_list(*, now: datetime) -> Iterator[str]:
+    """Yield the open periods that hold `now` and whose fees may have changed since last rated.
+
+    That is: nothing is rated yet, or a segment began or ended or the trial ended since.
+    """
+    documents = Invoice.objects.filter(period=OuterRef("pk"))
+    newest = documents.order_by("-rated_at").values("rated_at")[:1]
+    changed = Segment.objects.filter(
+        Q(starts_at__gt=OuterRef("since"), starts_at__lte=now)
+        | Q(ends_at__gt=OuterRef("since"), ends_at__lte=now),
+        subscription_id=OuterRef("subscription_id"),
     )
-    return list(rows.order_by("starts_at", "pk").values_list("pk", flat=True)[:limit])
+    trial_over = Q(
+        subscription__trial_ends_at__gt=F("since"), subscription__trial_ends_at__lte=now
+    )
+    rows = (
+        BillingPeriod.objects.filter(closed_at__isnull=True, starts_at__lte=now, ends_at__gt=now)
+        .annotate(since=Subquery(newest))
+        .filter(Q(since__isnull=True) | Exists(changed) | trial_over)
+    )
+    ids = rows.order_by("starts_at", "pk").values_list("pk", flat=True)
+    return ids.iterator(chunk_size=500)
 
 
 def invoice_rerate(*, invoice_id: str, now: datetime) -> DraftOutcome:
@@ -80,16 +97,32 @@ def invoice_rerate(*, invoice_id: str, now: datetime) -> DraftOutcome:
     )
 
 
-def rerate_matches(*, invoice: Invoice, now: datetime) -> bool:
-    """Say whether rating the frozen usage today gives the document that went in, to the byte."""
-    subscription = invoice.period.subscription
-    stretches = stretch_list(subscription=subscription, period=invoice.period, now=now)
-    usage = {} if invoice.kind == InvoiceKind.ADVANCE else frozen_usage(period=invoice.period)
-    rating = period_rate(
-        subscription=subscription, period=invoice.period, stretches=stretches, usage=usage
-    )
-    amounts = {x.line_key: (x.amount_minor, x.discount_minor) for x in rating.lines}
-    return all(
-        amounts.get(x.line_key, (0, 0)) == (x.rated_amount_minor, x.rated_discount_minor)
-        for x in invoice.lines.all()
-    )
+def rerate_differences(*, invoice: Invoice) -> tuple[str, ...]:
+    """Rate the document that went in again, and add the lines up: empty = the same to the cent.
+
+    Every document of a chain keeps its own rating document, so each is held against what it was
+    rated from, whatever has become of its period since.
+    """
+    rated = {
+        row["line_key"]: (row["amount_minor"], row["discount_minor"])
+        for row in rate_document(invoice.rating_input)["lines"]
+    }
+    lines = list(invoice.lines.all())
+    found = [
+        f"{line.line_key}: {line.rated_amount_minor}, rated again {again[0]}"
+        for line in lines
+        if (again := rated.get(line.line_key, (0, 0)))
+        != (line.rated_amount_minor, line.rated_discount_minor)
+    ]
+    plain = sum(line.amount_minor for line in lines if not line.is_adjustment)
+    adjusted = sum(line.amount_minor for line in lines if line.is_adjustment)
+    discount = sum(line.discount_minor for line in lines)
+    total = plain - discount + adjusted - invoice.credit_minor + invoice.tax_minor
+    if (plain, discount, adjusted, total) != (
+        invoice.subtotal_minor,
+        invoice.discount_minor,
+        invoice.adjustment_minor,
+        invoice.total_minor,
+    ):
+        found.append(f"total: {invoice.total_minor}, its lines give {total}")
+    return tuple(found)

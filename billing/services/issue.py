@@ -14,6 +14,7 @@ from django.db import transaction
 from billing.errors import CollectorRefusedError
 from billing.locks import numbering_take
 from billing.models import CustomerAccount, Invoice, Outbox, OutboxState
+from billing.payments.items import ITEMS_MAX, lines_fit
 from billing.payments.port import Collector, LineDraft, RemoteInvoice, RemoteLine
 from billing.services.accounts import account_ensure
 from billing.services.chain import digest
@@ -24,7 +25,6 @@ from billing.states import InvoiceState
 from portal.queue import enqueue_on_commit
 
 DAYS_UNTIL_DUE: Final = 14
-ITEMS_MAX: Final = 250
 
 
 def invoice_issue(
@@ -125,32 +125,40 @@ def _metadata(invoice: Invoice) -> dict[str, str]:
 
 
 def line_drafts(invoice: Invoice) -> tuple[LineDraft, ...]:
-    """Write the document as amounts for the collector; their sum is the total."""
+    """Write the document as amounts for the collector; their sum is the total.
+
+    Prepaid credit and tax stay lines of their own; where there are more lines than the collector
+    takes, the smallest are folded into one.
+    """
     rows = [
         (line.line_key, line.description, line.net_minor, line.starts_at, line.ends_at)
         for line in invoice.lines.all()
         if line.net_minor
     ]
-    span = (invoice.service_from, invoice.service_to)
-    if len(rows) > ITEMS_MAX - 2:
-        rest = rows[ITEMS_MAX - 3 :]
-        rows = rows[: ITEMS_MAX - 3]
-        rows.append((":rest", f"{len(rest)} further lines", sum(r[2] for r in rest), *span))
+    span, extra = (invoice.service_from, invoice.service_to), []
     if invoice.credit_minor:
-        rows.append((":credit", "Prepaid credit", -invoice.credit_minor, *span))
+        extra.append((":credit", "Prepaid credit", -invoice.credit_minor, *span))
     if invoice.tax_minor:
-        rows.append((":tax", f"Tax {invoice.tax_rate_percent} %", invoice.tax_minor, *span))
-    return tuple(
-        LineDraft(
-            line_key=key,
-            description=text[:500],
-            amount_minor=minor,
-            currency=invoice.currency,
-            starts_at=start,
-            ends_at=end,
-            body_hash=digest([key, text, minor, start, end])[:16],
-        )
-        for key, text, minor, start, end in rows
+        extra.append((":tax", f"Tax {invoice.tax_rate_percent} %", invoice.tax_minor, *span))
+    lines = lines_fit(
+        lines=[_line_draft(invoice.currency, *row) for row in rows],
+        body_hash=digest([row[:3] for row in rows])[:16],
+        limit=ITEMS_MAX - len(extra),
+    )
+    return (*lines, *(_line_draft(invoice.currency, *row) for row in extra))
+
+
+def _line_draft(
+    currency: str, key: str, text: str, minor: int, start: datetime, end: datetime
+) -> LineDraft:
+    return LineDraft(
+        line_key=key,
+        description=text[:500],
+        amount_minor=minor,
+        currency=currency,
+        starts_at=start,
+        ends_at=end,
+        body_hash=digest([key, text, minor, start, end])[:16],
     )
 
 
@@ -275,10 +283,10 @@ def _opened(
     return invoice
 
 
-def issue_due_list(*, wall: datetime, limit: int = 200) -> list[str]:
+def issue_due_list(*, wall: datetime) -> list[str]:
     """Return invoices that are approved or half issued and not told to wait."""
     waiting = Outbox.objects.filter(state=OutboxState.PENDING, due_at__gt=wall)
     rows = Invoice.objects.filter(
         state__in=(InvoiceState.APPROVED, InvoiceState.ISSUING), alarm=""
     ).exclude(pk__in=waiting.values("invoice_id"))
-    return list(rows.order_by("approved_at", "pk").values_list("pk", flat=True)[:limit])
+    return list(rows.order_by("approved_at", "pk").values_list("pk", flat=True))

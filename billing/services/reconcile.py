@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from django.db.models import QuerySet
+
 from billing.models import Finding, Invoice, UsageSnapshot
 from billing.payments.port import Collector
+from billing.services.findings import finding_open
 from billing.services.issue import line_drafts
 from billing.services.snapshots import newest_map
+from billing.states import InvoiceState
 from metering.queries import UsageReader
-from portal.models import BillingPeriod, User
-from portal.services.audit import audit_record
+from portal.models import BillingPeriod
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,31 +104,32 @@ def findings_write(*, totals: FourTotals, now: datetime) -> Sequence[Finding]:
     """Keep each difference as an open finding, once; nothing repairs itself in silence."""
     rows = []
     for text in totals.differences:
-        finding, _ = Finding.objects.get_or_create(
-            key=f"{totals.invoice.pk}:{text}"[:200],
-            defaults={
-                "organization_id": totals.invoice.organization_id,
-                "invoice": totals.invoice,
-                "kind": "four_totals",
-                "detail": f"{totals.invoice}: {text}"[:500],
-                "found_at": now,
-            },
+        finding = finding_open(
+            key=f"{totals.invoice.pk}:{text}",
+            kind="four_totals",
+            detail=f"{totals.invoice}: {text}",
+            invoice=totals.invoice,
+            now=now,
         )
         rows.append(finding)
     return rows
 
 
-def finding_resolve(*, finding_id: str, reason: str, actor: User, now: datetime) -> None:
-    """Close a finding with a reason; audited."""
-    finding = Finding.objects.select_related("organization").get(pk=finding_id)
-    Finding.objects.filter(pk=finding_id, resolved_at__isnull=True).update(
-        resolved_at=now, resolution=reason[:300]
+def invoice_reconcile(
+    *, invoice: Invoice, reader: UsageReader, collector: Collector, now: datetime
+) -> FourTotals:
+    """Compare the four totals of one invoice and keep what differs: the page, the command and
+    the nightly run all come through here."""
+    totals = four_totals(invoice=invoice, reader=reader, collector=collector)
+    findings_write(totals=totals, now=now)
+    return totals
+
+
+def issued_since(*, since: datetime | None) -> "QuerySet[Invoice]":
+    """Return the invoices whose totals are compared: issued lately, or every one."""
+    rows = Invoice.objects.select_related("period", "organization").exclude(
+        state=InvoiceState.VOID
     )
-    audit_record(
-        actor=actor,
-        action="finding.resolve",
-        target=finding_id,
-        now=now,
-        organization=finding.organization,
-        reason=reason,
-    )
+    if since is not None:
+        rows = rows.filter(issued_at__gte=since)
+    return rows.order_by("created_at", "pk")

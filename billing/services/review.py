@@ -10,9 +10,9 @@ from django.db import transaction
 
 from billing.errors import InvoiceStateError, StaleApprovalError
 from billing.locks import invoice_lock, period_lock
-from billing.models import Invoice
+from billing.models import Invoice, InvoiceKind
 from billing.services.chain import billed_digest
-from billing.services.drafts import billed_map, flat_keys
+from billing.services.drafts import billed_of_kind
 from billing.services.rated import stretch_list
 from billing.states import InvoiceState, sources_of
 from portal.models import User
@@ -85,17 +85,15 @@ def invoice_approve(*, invoice_id: str, content_hash: str, actor: User, now: dat
 
 
 def _subtracts_the_same(invoice: Invoice) -> bool:
-    billed = billed_map(period=invoice.period, without=invoice)
-    if invoice.kind == "advance":
-        stretches = stretch_list(
-            subscription=invoice.subscription, period=invoice.period, now=invoice.rated_at
-        )
-        keys = flat_keys(stretches)
-        billed = {
-            k: b
-            for k, b in billed.items()
-            if b.line.price_key in keys and not b.line.is_adjustment
-        }
+    stretches = stretch_list(
+        subscription=invoice.subscription, period=invoice.period, now=invoice.rated_at
+    )
+    billed = billed_of_kind(
+        period=invoice.period,
+        kind=InvoiceKind(invoice.kind),
+        stretches=stretches,
+        without=invoice,
+    )
     return billed_digest(billed) == invoice.subtracts_hash
 
 

@@ -1,7 +1,6 @@
 """Freezes usage: one immutable row per segment and meter, a new revision for every change."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -18,17 +17,22 @@ def snapshots_take(
     usage: Mapping[str, Mapping[str, MeterFact]],
     watermark: datetime,
     now: datetime,
+    until: datetime | None = None,
 ) -> tuple[UsageSnapshot, ...]:
     """Store what differs from the newest revision; the same usage again stores nothing.
 
     Runs in the caller's transaction, behind the period's lock.
+
+    until   where the usage was read to, if not to the end of each stretch
     """
     newest = newest_map(period=period)
     taken = []
     for stretch in stretches:
+        end = stretch.ends_at if until is None else min(stretch.ends_at, until)
+        ends_at = max(stretch.starts_at, end)
         for meter, fact in sorted(usage.get(stretch.segment.pk, {}).items()):
             was = newest.get((stretch.segment.pk, meter))
-            if was is not None and not _differs(was, fact):
+            if was is not None and not _differs(was, fact, ends_at):
                 continue
             taken.append(
                 UsageSnapshot.objects.create(
@@ -40,7 +44,7 @@ def snapshots_take(
                     meter=meter,
                     revision=was.revision + 1 if was else 1,
                     starts_at=stretch.starts_at,
-                    ends_at=stretch.ends_at,
+                    ends_at=ends_at,
                     billed=fact.billed,
                     counted=fact.counted,
                     event_count=fact.event_count,
@@ -76,11 +80,11 @@ def frozen_usage(*, period: BillingPeriod) -> dict[str, dict[str, MeterFact]]:
     return facts
 
 
-def _differs(was: UsageSnapshot, fact: MeterFact) -> bool:
-    held = replace(fact, snapshot_id="")
-    return (was.billed, was.counted, was.event_count, was.id_hash) != (
-        held.billed,
-        held.counted,
-        held.event_count,
-        held.id_hash,
+def _differs(was: UsageSnapshot, fact: MeterFact, ends_at: datetime) -> bool:
+    return (was.billed, was.counted, was.event_count, was.id_hash, was.ends_at) != (
+        fact.billed,
+        fact.counted,
+        fact.event_count,
+        fact.id_hash,
+        ends_at,
     )

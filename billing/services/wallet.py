@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 
-from billing.models import CreditDraw, CreditGrant, Invoice
+from billing.models import CreditDraw, CreditGrant, CreditReturn, Invoice
 from billing.services.rated import Stretch
-from billing.states import InvoiceState
+from billing.states import InvoiceState, NoteState
 from gateway.contracts.access_log import format_time, parse_time
 from portal.core.money import major_to_minor, minor_to_major
 from portal.models import Subscription
@@ -54,10 +54,15 @@ def grant_list(
         draws = CreditDraw.objects.filter(grant=grant).exclude(invoice__state=InvoiceState.VOID)
         if without is not None:
             draws = draws.exclude(invoice=without)
-        drawn = draws.aggregate(total=Sum("amount_minor"))["total"] or 0
+        back = CreditReturn.objects.filter(grant=grant, credit_note__state=NoteState.ISSUED)
+        drawn = _sum_minor(draws) - _sum_minor(back)
         if grant.amount_minor > drawn:
             rows.append((grant, grant.amount_minor - drawn))
     return rows
+
+
+def _sum_minor(rows: "QuerySet[CreditDraw] | QuerySet[CreditReturn]") -> int:
+    return int(rows.aggregate(total=Sum("amount_minor"))["total"] or 0)
 
 
 def credit_terms(rows: Sequence[tuple[CreditGrant, int]]) -> list[dict[str, Any]]:

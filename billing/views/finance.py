@@ -23,11 +23,12 @@ from billing.services.exports import (
     invoice_rows,
     line_rows,
 )
+from billing.services.findings import finding_resolve
 from billing.services.flags import baseline_of
 from billing.services.invoices import invoice_rerate
 from billing.services.issue import alarm_clear
 from billing.services.payments import open_void
-from billing.services.reconcile import finding_resolve, findings_write, four_totals
+from billing.services.reconcile import invoice_reconcile
 from billing.states import InvoiceState, can_move
 from billing.views.access import finance_only, signed_in
 from gateway.contracts.access_log import Charge
@@ -257,8 +258,9 @@ def reconcile(request: HttpRequest, reference: str) -> HttpResponse:
     invoice = _invoice(reference)
     totals, problem = None, ""
     try:
-        totals = four_totals(invoice=invoice, reader=reader(), collector=collector())
-        findings_write(totals=totals, now=now())
+        totals = invoice_reconcile(
+            invoice=invoice, reader=reader(), collector=collector(), now=now()
+        )
     except (BillingError, MeteringUnavailableError) as error:
         problem = str(error) or type(error).__name__
     context = {

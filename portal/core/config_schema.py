@@ -151,7 +151,7 @@ def _plan(value: object, path: str, problems: list[Problem]) -> PlanEntry:
 
 def _version(value: object, path: str, problems: list[Problem]) -> VersionEntry:
     known = ("number", "published", "currency", "trial_days", "past_due_grace_days", "note")
-    source = Fields.read(value, path, problems, (*known, "terms", "limits"))
+    source = Fields.read(value, path, problems, (*known, "threshold_minor", "terms", "limits"))
     number = source.integer("number", default=0, low=1, high=1_000_000)
     if not source.has("number"):
         source.refuse("number", "required", "is required")
@@ -159,6 +159,11 @@ def _version(value: object, path: str, problems: list[Problem]) -> VersionEntry:
         "currency": source.text("currency", pattern=_CURRENCY),
         "trial_days": source.integer("trial_days", default=0, low=0, high=3_650),
         "past_due_grace_days": source.integer("past_due_grace_days", default=7, low=0, high=3_650),
+        "threshold_minor": (
+            source.integer("threshold_minor", default=0, low=1, high=10**12)
+            if source.has("threshold_minor")
+            else None
+        ),
         "note": source.text("note", pattern=_LINE, required=False),
     }
     for name in ("terms", "limits"):

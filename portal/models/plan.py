@@ -41,6 +41,7 @@ class PlanVersion(models.Model):
     limits = models.JSONField(default=dict)
     trial_days = models.PositiveIntegerField(default=0)
     past_due_grace_days = models.PositiveIntegerField(default=7)
+    threshold_minor = models.PositiveBigIntegerField(null=True, blank=True)  # bill usage at once
     note = models.CharField(max_length=300, blank=True)
     content_hash = models.CharField(max_length=80, blank=True)  # of terms + limits, when published
     published_at = models.DateTimeField(null=True, blank=True)

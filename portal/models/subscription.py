@@ -20,6 +20,7 @@ class Subscription(models.Model):
     billing_anchor = models.DateTimeField()
     trial_ends_at = models.DateTimeField(null=True, blank=True)
     paused_at = models.DateTimeField(null=True, blank=True)
+    threshold_minor = models.PositiveBigIntegerField(null=True, blank=True)  # before the plan's
     created_at = models.DateTimeField()
 
     def __str__(self) -> str:

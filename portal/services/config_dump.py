@@ -34,6 +34,7 @@ VERSION_FIELDS: Final = (
     "currency",
     "trial_days",
     "past_due_grace_days",
+    "threshold_minor",
     "note",
     "terms",
     "limits",

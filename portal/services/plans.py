@@ -88,6 +88,7 @@ def plan_version_draft(
             limits=source.limits if source else {},
             trial_days=source.trial_days if source else 0,
             past_due_grace_days=source.past_due_grace_days if source else 7,
+            threshold_minor=source.threshold_minor if source else None,
             created_at=now,
         )
         _record(draft.pk, "plan_version.draft", actor, now)
@@ -102,11 +103,14 @@ def plan_version_save(
     currency: str,
     trial_days: int,
     past_due_grace_days: int,
+    threshold_minor: int | None = None,
     note: str = "",
     actor: User | None,
     now: datetime,
 ) -> PlanVersion:
     """Store a draft as it is typed; what is wrong with it is told by `plan_version_problems`.
+
+    threshold_minor   unbilled usage that is invoiced at once; None = with the period alone
 
     :raises PlanVersionPublishedError: for a version that is published.
     """
@@ -116,6 +120,7 @@ def plan_version_save(
         "currency": currency,
         "trial_days": trial_days,
         "past_due_grace_days": past_due_grace_days,
+        "threshold_minor": threshold_minor,
         "note": note,
     }
     with transaction.atomic():

@@ -12,7 +12,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from portal import clock
-from portal.core.money import EXPONENTS
+from portal.core.checked_input import Refusal, exact_decimal
+from portal.core.money import EXPONENTS, major_to_minor, minor_to_major
 from portal.errors import PlanVersionPublishedError
 from portal.forms.plan_editor import MODELS, editor_build, editor_command, editor_read
 from portal.forms.provider import PlanForm, meter_choices
@@ -148,6 +149,9 @@ def version_edit(request: HttpRequest, version_id: str) -> HttpResponse:
     problems = plan_version_problems(version) if version.published_at is None else ()
     context = {
         "version": version,
+        "threshold": ""
+        if version.threshold_minor is None
+        else format(minor_to_major(version.threshold_minor, version.currency), "f"),
         "plan": version.plan,
         "editor": editor_build(
             terms=version.terms, limits=version.limits, problems=problems, meters=meter_choices()
@@ -188,6 +192,7 @@ def _version_post(request: HttpRequest, version: PlanVersion) -> HttpResponse:
             past_due_grace_days=_days(
                 request.POST.get("past_due_grace_days"), version.past_due_grace_days
             ),
+            threshold_minor=_threshold_minor(request, version),
             note=request.POST.get("note", "")[:300],
             actor=person_of(request),
             now=clock.now(),
@@ -210,6 +215,19 @@ def _anchor(command: str) -> str:
 
 def _currency(text: str, held: str) -> str:
     return text if text in EXPONENTS else held
+
+
+def _threshold_minor(request: HttpRequest, version: PlanVersion) -> int | None:
+    """Read the threshold, typed in major units; empty = none, nonsense = as it was."""
+    text = request.POST.get("threshold", "").strip()
+    if not text:
+        return None
+    currency = _currency(request.POST.get("currency", ""), version.currency)
+    try:
+        minor = major_to_minor(exact_decimal(text), currency)
+    except Refusal:
+        return version.threshold_minor
+    return minor if minor > 0 else None
 
 
 def _days(text: Any, held: int) -> int:

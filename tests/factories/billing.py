@@ -42,7 +42,12 @@ def pro_terms(*, base: str = "49.00", unit: str = "1.20") -> dict[str, Any]:
     }
 
 
-def plan_version(*, slug: str = "pro", terms: dict[str, Any] | None = None) -> PlanVersion:
+def plan_version(
+    *,
+    slug: str = "pro",
+    terms: dict[str, Any] | None = None,
+    threshold_minor: int | None = None,
+) -> PlanVersion:
     plan, _ = Plan.objects.get_or_create(
         slug=slug, defaults={"name": slug.capitalize(), "created_at": JAN}
     )
@@ -53,6 +58,7 @@ def plan_version(*, slug: str = "pro", terms: dict[str, Any] | None = None) -> P
         terms=pro_terms() if terms is None else terms,
         limits={"quotas": [{"meter": "requests", "quota": 50_000}]},
         content_hash=f"{slug}-{number}",
+        threshold_minor=threshold_minor,
         published_at=JAN,
         created_at=JAN,
     )

@@ -22,7 +22,7 @@ class Command(BaseCommand):
         if options["period"]:
             rows = list(BillingPeriod.objects.filter(pk=options["period"]))
         else:
-            rows = due_list(now=instant, grace_s=grace_s())
+            rows = list(due_list(now=instant, grace_s=grace_s()))
         for row in rows:
             outcome = period_close(
                 subscription_id=row.subscription_id,

@@ -1,11 +1,11 @@
-"""`manage.py rerate --verify`: rate every frozen period again and compare to the cent."""
+"""`manage.py rerate --verify`: rate every document again and compare to the cent."""
 
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from billing.models import Invoice
-from billing.services.invoices import invoice_rerate, rerate_matches
+from billing.services.invoices import invoice_rerate, rerate_differences
 from billing.states import RERATABLE
 from portal.clock import now
 
@@ -27,14 +27,15 @@ class Command(BaseCommand):
         self.stdout.write(f"{count} drafts changed")
 
     def _verify(self) -> None:
+        """Hold every document of every chain against what it was rated from."""
         wrong, seen = [], 0
-        newest: dict[str, Invoice] = {}
-        for invoice in Invoice.objects.exclude(state="void").order_by("n"):
-            newest[invoice.period_id] = invoice
-        for invoice in newest.values():
+        rows = Invoice.objects.exclude(state="void").order_by("created_at", "pk")
+        for invoice in rows.iterator(chunk_size=500):
             seen += 1
-            if not rerate_matches(invoice=invoice, now=invoice.rated_at):
+            differences = rerate_differences(invoice=invoice)
+            if differences:
                 wrong.append(str(invoice))
+                self.stdout.write(f"{invoice}: {'; '.join(differences)}")
         self.stdout.write(f"{seen} invoices rated again, {len(wrong)} differ")
         if wrong:
             raise CommandError(", ".join(wrong))

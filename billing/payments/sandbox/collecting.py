@@ -268,4 +268,7 @@ def payments_listed(world: World, params: Params) -> list[Document]:
     rows = world.store.newest_first("invoice_payment", parent=params.get("invoice"))
     if "status" in params:
         rows = [row for row in rows if row["status"] == params["status"]]
+    if "payment" in params:
+        wanted = params["payment"].get("payment_intent")
+        rows = [row for row in rows if row["payment"]["payment_intent"] == wanted]
     return rows

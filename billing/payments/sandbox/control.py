@@ -12,13 +12,15 @@ POST   /_double/events/{id}/replay   {}
 POST   /_double/cards                {"outcomes": [...]} for the next charges, or
                                      {"payment_method", "outcome"} for one card from now on
 POST   /_double/checkout/{id}        {"number"}: what a browser does on the card page
+POST   /_double/disputes             {"charge", "reason", "amount"}: the cardholder objects
+POST   /_double/disputes/{id}        {"status"}: the bank decides
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from billing.payments.sandbox import cards, checkout, delivery, faults, idempotency
+from billing.payments.sandbox import cards, checkout, delivery, disputes, faults, idempotency
 from billing.payments.sandbox.double import ROUTE_NAMES, Double
 from billing.payments.sandbox.problems import Problem, invalid
 
@@ -114,6 +116,21 @@ def _checkout(double: Double, parts: list[str], body: Body) -> Any:
     return {"return_url": checkout.return_url(done)}
 
 
+def _dispute_open(double: Double, parts: list[str], body: Body) -> Any:
+    made = disputes.open_(
+        double.world(),
+        charge=str(body["charge"]),
+        reason=str(body.get("reason", "general")),
+        amount=body.get("amount"),
+    )
+    return {"id": made["id"]}
+
+
+def _dispute_decide(double: Double, parts: list[str], body: Body) -> Any:
+    made = disputes.decide(double.world(), parts[1], status=str(body["status"]))
+    return {"status": made["status"]}
+
+
 _ORDERS: Final[Mapping[tuple[str, str, int], Callable[[Double, list[str], Body], Any]]] = {
     ("GET", "state", 1): _state,
     ("GET", "requests", 1): _requests,
@@ -125,4 +142,6 @@ _ORDERS: Final[Mapping[tuple[str, str, int], Callable[[Double, list[str], Body],
     ("POST", "events", 3): _replay,
     ("POST", "cards", 1): _cards,
     ("POST", "checkout", 2): _checkout,
+    ("POST", "disputes", 1): _dispute_open,
+    ("POST", "disputes", 2): _dispute_decide,
 }

@@ -16,7 +16,7 @@ def note_create(world: World, params: Params) -> Document:
     """Credit a finalized invoice, never beyond its total.
 
     What remains to be paid goes down first; the part above it has to be given in full as
-    `credit_amount` (balance) and `out_of_band_amount`.
+    `credit_amount` (balance), `refund_amount` and `out_of_band_amount`.
     """
     invoice = world.find("invoice", params["invoice"], param="invoice")
     if invoice["status"] not in ("open", "paid", "uncollectible"):
@@ -32,13 +32,15 @@ def note_create(world: World, params: Params) -> Document:
         raise refused(msg, param="amount")
     before = min(amount, invoice["amount_remaining"])
     above = amount - before
-    given = params.get("credit_amount", 0) + params.get("out_of_band_amount", 0)
+    ways = ("credit_amount", "refund_amount", "out_of_band_amount")
+    given = sum(params.get(way, 0) for way in ways)
     if given != above:
         msg = f"The amount above what remains to be paid is {above}, but {given} was given."
         raise refused(msg, param="credit_amount")
     made = _note(world, params, invoice, before=before, above=above)
     world.store.add("credit_note", made, customer=invoice["customer"], parent=invoice["id"])
     _credit(world, invoice, made, balance=params.get("credit_amount", 0))
+    _refund(world, invoice, made, amount=params.get("refund_amount", 0))
     world.emit("credit_note.created", made)
     return made
 
@@ -122,6 +124,28 @@ def _credit(world: World, invoice: Document, note: Document, *, balance: int) ->
         return
     world.store.save(invoice)
     world.emit("invoice.updated", invoice)
+
+
+def _refund(world: World, invoice: Document, note: Document, *, amount: int) -> None:
+    """Give the paid part back to the card that paid, as one refund of its charge."""
+    if not amount:
+        return
+    links = world.store.newest_first("invoice_payment", parent=invoice["id"])
+    paid = [link for link in links if link["status"] == "paid"]
+    if not paid:
+        msg = "The invoice has no payment that could be refunded."
+        raise refused(msg, param="refund_amount")
+    intent = paid[0]["payment"]["payment_intent"]
+    made = refund_create(world, {"payment_intent": intent, "amount": amount})
+    note["refunds"] = [
+        {
+            "amount_refunded": amount,
+            "payment_record_refund": None,
+            "refund": made["id"],
+            "type": "refund",
+        }
+    ]
+    world.store.save(note)
 
 
 def _notes(world: World, invoice: str) -> list[Document]:

@@ -31,6 +31,7 @@ SERVICES: Final = (
     "stripe._customer_service",
     "stripe._customer_balance_transaction_service",
     "stripe._customer_payment_method_service",
+    "stripe._dispute_service",
     "stripe._event_service",
     "stripe._invoice_service",
     "stripe._invoice_item_service",

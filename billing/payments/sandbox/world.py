@@ -14,6 +14,7 @@ TITLES: Final = {
     "checkout_session": "checkout session",
     "credit_note": "credit note",
     "customer": "customer",
+    "dispute": "dispute",
     "event": "event",
     "invoice": "invoice",
     "invoice_payment": "invoice payment",

@@ -6,16 +6,14 @@ import pytest
 from django.core import mail
 
 from billing.errors import CollectorBusyError, CollectorUnavailableError
-from billing.models import CustomerAccount, Invoice, Outbox, Payment, WebhookInbox
+from billing.models import CustomerAccount, Invoice, Outbox, Payment
 from billing.payments.port import Card
 from billing.services.documents import invoice_pdf
 from billing.services.dunning import block_due
-from billing.services.inbox import event_apply
 from billing.services.invoices import invoice_advance
 from billing.services.issue import alarm_clear, invoice_issue, issue_due_list
 from billing.services.payments import collect_due_list, open_void, payment_collect
 from billing.services.review import invoice_approve
-from billing.webhooks import inbox_store
 from portal.models import Organization
 from tests.factories.billing import JAN, Customer, customer, finance_user
 from tests.fakes.collector import FakeCollector
@@ -153,29 +151,6 @@ def test_without_a_card_the_invoice_is_sent() -> None:
     invoice = collect(issue(approved(who), collector), collector)
     assert (invoice.state, invoice.next_attempt_at) == ("open", None)
     assert collector.calls.count("invoice_send") == 1
-
-
-@pytest.mark.parametrize(
-    "order", [("paid", "finalized", "paid"), ("finalized", "paid", "created"), ("paid",)]
-)
-def test_events_in_any_order_and_twice_end_the_same(order: tuple[str, ...]) -> None:
-    who, collector = customer(), FakeCollector()
-    invoice = issue(approved(who), collector)
-    collector.invoice_pay(key="k", remote_id="in_1")
-    for index, name in enumerate(order):
-        event = {
-            "id": f"evt_{index}",
-            "type": f"invoice.{name}",
-            "data": {"object": {"id": "in_1"}},
-        }
-        assert inbox_store(event=event, now=WALL) is True
-        assert inbox_store(event=event, now=WALL) is False
-        for _ in range(2):
-            event_apply(event_id=f"evt_{index}", collector=collector, now=JAN, wall=WALL)
-    invoice.refresh_from_db()
-    assert (invoice.state, invoice.amount_paid_minor) == ("paid", 4900)
-    assert Payment.objects.count() == 1
-    assert not WebhookInbox.objects.filter(state="stored").exists()
 
 
 def test_void_leaves_the_lines_to_the_next_document() -> None:

@@ -129,7 +129,13 @@ def test_the_export_has_stable_headers() -> None:
 def test_webhooks_are_checked_on_both_sides(
     case: str, age_s: int, secret: str, status: int
 ) -> None:
-    event = {"id": "evt_1", "type": "invoice.paid", "data": {"object": {"id": "in_1"}}}
+    event = {
+        "id": "evt_1",
+        "object": "event",
+        "type": "invoice.paid",
+        "created": 1_700_000_000,
+        "data": {"object": {"id": "in_1", "object": "invoice", "customer": "cus_1"}},
+    }
     body = json.dumps(event).encode()
     stamp = str(int((wall_now() - timedelta(seconds=age_s)).timestamp()))
     digest = hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()

@@ -13,7 +13,7 @@ import stripe
 from aiohttp import web
 
 from billing.payments.port import LineDraft, RemoteInvoice
-from billing.payments.sandbox import cards, checkout, faults
+from billing.payments.sandbox import cards, checkout, collecting, disputes, faults
 from billing.payments.sandbox.double import ROUTE_NAMES, Double
 from billing.payments.sandbox.server import build_app
 from billing.payments.sandbox.store import Store
@@ -126,6 +126,30 @@ class Bench:
     ) -> RemoteInvoice:
         made = self.draft(customer_id, *amounts, days=days, invoice_id=invoice_id)
         return self.collector.invoice_finalize(key=f"{invoice_id}:fin", remote_id=made.id)
+
+    def dispute(self, charge_id: str, *, amount: int | None = None) -> str:
+        """Let the cardholder object to a charge; return the dispute's id."""
+        with self.double.store.transaction():
+            made = disputes.open_(
+                self.double.world(), charge=charge_id, reason="fraudulent", amount=amount
+            )
+        return str(made["id"])
+
+    def decide(self, dispute_id: str, status: str) -> None:
+        """Let the bank move a dispute on."""
+        with self.double.store.transaction():
+            disputes.decide(self.double.world(), dispute_id, status=status)
+
+    def confirm(self, remote_id: str) -> None:
+        """Confirm a payment on the hosted page, as the customer does."""
+        with self.double.store.transaction():
+            collecting.action_done(self.double.world(), remote_id)
+
+    def charge_of(self, remote_id: str) -> str:
+        """Return the id of the charge that paid an invoice."""
+        payments = self.client.v1.invoice_payments.list({"invoice": remote_id}).data
+        intent = self.client.v1.payment_intents.retrieve(str(payments[0].payment.payment_intent))
+        return str(intent.latest_charge)
 
     def counts(self) -> dict[str, int]:
         return self.double.store.counts()

@@ -32,6 +32,15 @@ def lived_in(bench: Bench) -> Bench:
     )
     charge = bench.client.v1.charges.list({"customer": customer}).data[0]
     bench.client.v1.refunds.create({"charge": charge.id, "amount": 50})
+    bench.collector.credit_note_create(
+        key="c2",
+        remote_id=paid.id,
+        credit_note_id="cn_2",
+        amount_minor=60,
+        reason="Outage",
+        refund=True,
+    )
+    bench.dispute(charge.id)
     bench.collector.invoice_void(
         key="v", remote_id=bench.opened(customer, 500, days=7, invoice_id="inv_2").id
     )
@@ -86,6 +95,7 @@ def test_the_objects_inside_events_fit(lived_in: Bench) -> None:
     events = lived_in.double.store.newest_first("event")
     kinds = {event["type"] for event in events}
     assert {"invoice.paid", "invoice.voided", "credit_note.created", "charge.refunded"} <= kinds
+    assert "charge.dispute.created" in kinds
     faults = [f for event in events for f in faults_of(event["data"]["object"])]
     assert faults == []
 

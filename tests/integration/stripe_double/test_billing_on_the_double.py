@@ -15,12 +15,11 @@ from billing.errors import CollectorBusyError, CollectorUnavailableError
 from billing.models import Invoice, WebhookInbox
 from billing.payments.sandbox import delivery
 from billing.services.accounts import account_ensure, card_refresh
-from billing.services.inbox import event_apply
+from billing.services.inbox import event_apply, event_store
 from billing.services.invoices import invoice_advance
 from billing.services.issue import invoice_issue
 from billing.services.payments import payment_collect
 from billing.services.review import invoice_approve
-from billing.webhooks import inbox_store
 from tests.factories.billing import JAN, Customer, customer, finance_user
 from tests.integration.stripe_double.conftest import SECRET, Bench
 
@@ -164,12 +163,7 @@ def test_webhooks_in_any_order_and_number_end_in_the_same_state(run: Run, seed: 
     wall = datetime.fromtimestamp(delivery.wall_ms() // 1_000, UTC)
     for item in sent:
         event = run.bench.collector.event_verify(payload=item.body, header=item.header, now=wall)
-        body = {
-            "id": event.id,
-            "type": event.type,
-            "data": {"object": {"id": event.object_id, "customer": event.customer_id}},
-        }
-        inbox_store(event=body, now=wall)
+        event_store(event=event, now=wall)
         for row in itertools.islice(WebhookInbox.objects.filter(state="stored"), 2):
             event_apply(event_id=row.pk, collector=run.bench.collector, now=JAN, wall=wall)
     for row in WebhookInbox.objects.filter(state="stored"):

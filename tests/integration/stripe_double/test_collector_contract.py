@@ -6,6 +6,7 @@ import pytest
 
 from billing.errors import CardDeclinedError, CollectorRefusedError, CollectorUnavailableError
 from billing.payments.port import Collector, CollectorBooks
+from billing.payments.sandbox.problems import Problem
 from billing.payments.stripe_adapter import client_build
 from tests.integration.stripe_double.conftest import Bench, bench_on, line
 
@@ -194,3 +195,66 @@ def test_a_key_that_is_not_taken_means_nothing_happened(http_bench: Bench, key: 
         bench_on(http_bench.double, client).customer()
     assert not caught.value.unknown_outcome
     assert http_bench.counts() == {}
+
+
+def paid_invoice(bench: Bench, amount: int = 1000) -> tuple[str, str]:
+    """Return an invoice that a card has paid, and the charge."""
+    customer = bench.customer()
+    bench.card(customer)
+    paid = bench.collector.invoice_pay(key="p", remote_id=bench.opened(customer, amount).id)
+    return paid.id, bench.charge_of(paid.id)
+
+
+def test_a_note_on_a_paid_invoice_is_refunded_in_the_same_call(any_bench: Bench) -> None:
+    remote_id, charge_id = paid_invoice(any_bench)
+    notes = [
+        any_bench.collector.credit_note_create(
+            key="c1",
+            remote_id=remote_id,
+            credit_note_id="cn_1",
+            amount_minor=300,
+            reason="Outage",
+            refund=True,
+        )
+        for _ in range(2)
+    ]
+    assert notes[0] == notes[1]
+    assert (notes[0].total_minor, notes[0].applied_minor) == (300, 0)
+    charge = any_bench.collector.charge_read(charge_id=charge_id)
+    assert (charge.invoice_id, charge.amount_minor) == (remote_id, 1000)
+    assert [(r.amount_minor, r.status) for r in charge.refunds] == [(300, "succeeded")]
+    since = datetime(2020, 1, 1, tzinfo=UTC)
+    assert any_bench.collector.refund_list(created_from=since) == tuple(charge.refunds)
+
+
+def test_what_is_open_and_what_is_credited_are_told(any_bench: Bench) -> None:
+    final = any_bench.opened(any_bench.customer(), 1000, days=7)
+    note = any_bench.collector.credit_note_create(
+        key="c1", remote_id=final.id, credit_note_id="cn_1", amount_minor=300, reason="Outage"
+    )
+    held = any_bench.collector.invoice_read(remote_id=final.id)
+    assert (note.applied_minor, held.credited_minor, held.remaining_minor) == (300, 300, 700)
+    assert (held.total_minor, held.status) == (1000, "open")
+
+
+def test_a_dispute_names_the_invoice_and_ends_once(any_bench: Bench) -> None:
+    remote_id, charge_id = paid_invoice(any_bench)
+    dispute_id = any_bench.dispute(charge_id, amount=400)
+    held = any_bench.collector.dispute_read(dispute_id=dispute_id)
+    assert (held.invoice_id, held.charge_id, held.amount_minor) == (remote_id, charge_id, 400)
+    assert (held.status, held.reason) == ("needs_response", "fraudulent")
+    assert held.evidence_due_at is not None
+    any_bench.decide(dispute_id, "lost")
+    since = datetime(2020, 1, 1, tzinfo=UTC)
+    found = any_bench.collector.dispute_list(created_from=since)
+    assert [(row.id, row.status) for row in found] == [(dispute_id, "lost")]
+    with pytest.raises(Problem):
+        any_bench.decide(dispute_id, "won")
+
+
+def test_a_deleted_customer_is_gone(any_bench: Bench) -> None:
+    customer = any_bench.customer()
+    assert any_bench.collector.customer_exists(customer_id=customer)
+    any_bench.client.v1.customers.delete(customer)
+    assert not any_bench.collector.customer_exists(customer_id=customer)
+    assert not any_bench.collector.customer_exists(customer_id="cus_never")
