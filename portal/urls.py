@@ -1,7 +1,8 @@
 """The URL map: a list of includes. Pages that show money are mounted from billing by name."""
 
+from allauth.account.views import password_reset_from_key
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, include, path
+from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from portal.views import admin_urls, developer_urls, site_urls
 
@@ -14,6 +15,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include(site_urls)),
     path("", include(developer_urls)),
     path("", include(admin_urls)),
+    re_path(  # allauth's own pattern knows no underscore, and our ids have one
+        r"^accounts/password/reset/key/(?P<uidb36>[0-9a-z_]+)-(?P<key>.+)/$",
+        password_reset_from_key,
+        name="account_reset_password_from_key",
+    ),
     path("accounts/", include("allauth.urls")),
     path("", include("billing.urls")),
     path("admin/", admin.site.urls),

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from allauth.account.forms import default_token_generator
+from allauth.account.models import EmailAddress, EmailConfirmationHMAC
+from allauth.account.utils import user_pk_to_url_str
+
 from billing.models import Finding, Invoice
 from billing.payments.stripe_adapter import collector
 from billing.services.close import period_close, usage_recheck
@@ -288,6 +292,7 @@ def _scene(builder: Builder) -> Scene:
         "paid": paid.pk,
         "held": Invoice.objects.get(state="held").pk,
         "found": str(Finding.objects.get().invoice_id),
+        **_mailed(builder.owners["northwind"]),
         "published_id": PlanVersion.objects.get(plan__slug="growth", number=1).pk,
         "number": str(paid.number),
         "line_id": paid.lines.exclude(meter="")[0].pk,
@@ -300,6 +305,16 @@ def _scene(builder: Builder) -> Scene:
         outside=builder.outside,
         objects=builder.objects,
     )
+
+
+def _mailed(owner: User) -> dict[str, str]:
+    """Make what stands in the links of mails: a password reset, a new address to confirm."""
+    address = EmailAddress.objects.create(user=owner, email="ada@new.example")
+    return {
+        "uidb36": user_pk_to_url_str(owner),
+        "reset_key": default_token_generator.make_token(owner),
+        "key": EmailConfirmationHMAC(address).key,
+    }
 
 
 def _ever(org: Organization, builder: Builder) -> UsageFilter:

@@ -18,7 +18,7 @@ class Visit:
     who: str = ""
     query: str = ""
     with_: Mapping[str, str] = field(default_factory=dict)  # parameter -> key in `objects`
-    status: int = 200
+    leads_on: bool = False  # the link of a mail is taken off the address bar
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ _ACCOUNTS: Final[dict[str, tuple[Visit, ...]]] = {
     "account_change_password": OWNER,
     "account_reset_password": NOBODY,
     "account_reset_password_done": NOBODY,
-    "account_reset_password_from_key": NOBODY,
+    "account_reset_password_from_key": (Visit(with_={"key": "reset_key"}, leads_on=True),),
     "account_reset_password_from_key_done": NOBODY,
     "account_confirm_email": NOBODY,
     "mfa_index": OWNER,
