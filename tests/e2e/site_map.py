@@ -74,7 +74,6 @@ _ACCOUNTS: Final[dict[str, tuple[Visit, ...]]] = {
     "account_reset_password_from_key_done": NOBODY,
     "account_confirm_email": NOBODY,
     "mfa_index": OWNER,
-    "mfa_activate_totp": OWNER,
 }
 _DEVELOPER: Final[dict[str, tuple[Visit, ...]]] = {
     "org_home": OWNER,
@@ -192,6 +191,7 @@ EXEMPT: Final[dict[str, str]] = {
     "account_confirm_login_code": "sign-in by code is off: it redirects",
     "mfa_authenticate": "a second step in the middle of a sign-in; without one it redirects",
     "mfa_reauthenticate": "only for people with a second factor; the password's twin is listed",
+    "mfa_activate_totp": "leads to the second-factor page until the address is confirmed",
     "mfa_deactivate_totp": "only with a second factor set up: 404 before",
     "mfa_view_recovery_codes": "only with a second factor set up: 404 before",
     "mfa_generate_recovery_codes": "only with a second factor set up: 404 before",
