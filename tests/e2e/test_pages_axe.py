@@ -38,7 +38,7 @@ QUERIES_OF: Final = {"admin_config": 18}  # the whole configuration in one docum
 ERRORS: Final = (
     ("404", "/nowhere", ""),
     ("403", "/admin-console/apis", "finance"),
-    ("400", "/pricing?" + "a&" * 1001, ""),
+    ("400", "/app/northwind/usage?" + "a&" * 1001, "owner"),
 )
 
 
