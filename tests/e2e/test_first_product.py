@@ -45,10 +45,10 @@ def upstream_make(page: Page) -> None:
     follow(page, "New upstream")
     page.get_by_label("Short name").fill("world-data")
     page.get_by_label("Targets").fill("ftp://127.0.0.1:9000")
-    press(page, "Create upstream")
+    press(page, "Save upstream")
     refused(page, "Targets")
     page.get_by_label("Targets").fill("http://127.0.0.1:9000")
-    press(page, "Create upstream")
+    press(page, "Save upstream")
 
 
 def api_make(page: Page) -> None:
@@ -78,13 +78,87 @@ def plan_make(page: Page) -> None:
     go(page, "Plans")
     page.get_by_role("link", name="New plan").first.click()
     page.get_by_label("Name", exact=True).fill("Growth")
-    page.get_by_label("Short name").fill("growth")
-    press(page, "Create plan")
-    assert page.locator("[aria-invalid=true]").count() or "APIs it covers" in page.content()
+    page.get_by_label("Short name").fill("Not a name")
     page.get_by_label("World Data").check()
-    press(page, "Create plan")
+    press(page, "Save plan")
+    refused(page, "Short name")
+    page.get_by_label("Short name").fill("growth")
+    press(page, "Save plan")
+    press(page, "New version")
 
 
-def tiers_make(page: Page) -> None:
-    press(page, "Graduated")
-    page.get_by_label("Key", exact=True).fill("calls")
+def cell(page: Page, name: str, value: str) -> None:
+    page.locator(f'[name="{name}"]').fill(value)
+
+
+def prices_make(page: Page) -> None:
+    """Type a fee and three tiers; an overlap and a gap are refused at their row."""
+    press(page, "Flat fee")
+    cell(page, "prices-0-key", "base")
+    cell(page, "prices-0-amount", "49.00")
+    press(page, "Graduated tiers")
+    cell(page, "prices-1-key", "calls")
+    meter = page.locator('select[name="prices-1-meter"]')
+    meter.select_option(value="requests")
+    while page.locator('[name^="prices-1-tiers-"][name$="-up_to"]').count() < 3:
+        press(page, "Add a tier")
+    for row, (up_to, price) in enumerate((("500", "0"), ("400", "0.12"), ("", "0.09"))):
+        cell(page, f"prices-1-tiers-{row}-up_to", up_to)
+        cell(page, f"prices-1-tiers-{row}-unit_amount", price)
+    press(page, "Save draft")
+    wrong = page.locator("[aria-invalid=true]")
+    expect(wrong).to_have_count(1)
+    expect(wrong).to_have_attribute("name", "prices-1-tiers-1-up_to")  # the overlap
+    cell(page, "prices-1-tiers-1-up_to", "")  # an end in the middle leaves a gap after it
+    press(page, "Save and publish…")
+    names = page.locator("[aria-invalid=true]").evaluate_all("rows => rows.map(row => row.name)")
+    assert names
+    assert all(name.startswith("prices-1-tiers-") for name in names)
+    assert not PlanVersion.objects.filter(published_at__isnull=False).exists()
+    cell(page, "prices-1-tiers-1-up_to", "1500")
+    press(page, "Save draft")
+    examples = page.get_by_role("region", name="Worked examples")
+    expect(examples).to_contain_text("49.00 USD")
+    expect(examples).to_contain_text("109.00 USD")  # 1,000 calls: 49 and 500 at 0.12
+    press(page, "Save and publish…")
+    press(page, "Publish")
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["script", "no script"])
+def test_from_nothing_to_a_customer(visitor: Visitor, outside: Outside, javascript: bool) -> None:
+    visitor.expected = ("422 (Unprocessable",)  # a refused form says so
+    buyer = organization(name="Northwind", slug="northwind")
+    member(buyer, role=Role.OWNER)
+    page = visitor.open("/admin-console", user=make_user(), javascript=javascript)
+    upstream_make(page)
+    api_make(page)
+    assert Route.objects.count() >= 5
+    plan_make(page)
+    prices_make(page)
+
+    go(page, "Customers")
+    follow(page, "Northwind")
+    follow(page, "Subscribe")
+    press(page, "Subscribe")
+    refused(page, "Plan version")
+    page.get_by_label("Plan version").select_option(index=1)
+    press(page, "Subscribe")
+    expect(page.get_by_role("region", name="Subscriptions")).to_contain_text("active")
+    assert Subscription.objects.get().organization == buyer
+
+    version = snapshot_publish(now=now())
+    node_poll_record(
+        node_id="gateway-1",
+        boot="b1",
+        worker=0,
+        acknowledged_version=version,
+        refused_version=None,
+        refused_reason="",
+        now=now(),
+        wall=wall_now(),
+    )
+    go(page, "Gateways")
+    expect(page.get_by_role("main")).to_contain_text("gateway-1")
+    expect(page.get_by_role("region", name="Boots")).to_contain_text(str(version))
+    go(page, "Overview")
+    expect(page.get_by_role("main")).to_contain_text("5 of 5")
