@@ -1,5 +1,6 @@
 """The URL map: a list of includes. Pages that show money are mounted from billing by name."""
 
+from allauth.account.views import password_reset_from_key
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
@@ -17,6 +18,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include(developer_urls)),
     path("", include(admin_urls)),
     path("api/v1/", include(api_urls)),
+    re_path(  # allauth's own pattern knows no underscore, and our ids have one
+        r"^accounts/password/reset/key/(?P<uidb36>[0-9a-z_]+)-(?P<key>.+)/$",
+        password_reset_from_key,
+        name="account_reset_password_from_key",
+    ),
     path("accounts/", include("allauth.urls")),
     path("", include("billing.urls")),
     path("admin/", admin.site.urls),

@@ -1,5 +1,6 @@
 """What makes a draft worth a look before it is approved (`ux.md` §1 Finance)."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from django.utils.translation import gettext_lazy as _
@@ -35,6 +36,24 @@ def baseline_of(invoice: Invoice) -> Invoice | None:
         .order_by("-period__number", "-n")
         .first()
     )
+
+
+def baseline_map(invoices: Iterable[Invoice]) -> dict[str, Invoice]:
+    """Return `baseline_of` for many invoices at once; those without one are left out."""
+    wanted = list(invoices)
+    rows = Invoice.objects.filter(subscription_id__in={i.subscription_id for i in wanted})
+    older = rows.exclude(state=InvoiceState.VOID).select_related("period")
+    chains: dict[tuple[str, str], list[Invoice]] = {}
+    for row in older.order_by("-period__number", "-n"):
+        chains.setdefault((row.subscription_id, row.kind), []).append(row)
+    found = {}
+    for invoice in wanted:
+        chain = chains.get((invoice.subscription_id, invoice.kind), [])
+        before = (row for row in chain if row.period.number < invoice.period.number)
+        baseline = next(before, None)
+        if baseline is not None:
+            found[invoice.pk] = baseline
+    return found
 
 
 def flags_of(*, invoice: Invoice) -> list[str]:

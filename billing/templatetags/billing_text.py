@@ -17,3 +17,22 @@ def money(amount_minor: int | None, currency: str) -> str:
 @register.filter
 def flag_label(flag: str) -> str:
     return str(FLAG_LABELS.get(flag, flag))
+
+
+_KINDS = {
+    "paid": "ok",
+    "succeeded": "ok",
+    "open": "info",
+    "approved": "info",
+    "issuing": "info",
+    "held": "warn",
+    "action_required": "warn",
+    "uncollectible": "bad",
+    "failed": "bad",
+}
+
+
+@register.filter
+def state_kind(state: str) -> str:
+    """Return the badge of a document's or a payment's state; neutral where nothing is to do."""
+    return _KINDS.get(state, "")

@@ -8,6 +8,7 @@ from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_POST
 
 from billing.errors import BillingError
@@ -24,7 +25,7 @@ from billing.services.exports import (
     line_rows,
 )
 from billing.services.findings import finding_resolve
-from billing.services.flags import baseline_of
+from billing.services.flags import baseline_map, baseline_of
 from billing.services.invoices import invoice_rerate
 from billing.services.issue import alarm_clear
 from billing.services.payments import open_void
@@ -39,6 +40,13 @@ from portal.models import AuditEvent
 from portal.usage import reader
 
 PAGE_ROWS = 50
+_DONE = {
+    "approve": gettext_lazy("Approved; it is issued in a moment."),
+    "hold": gettext_lazy("Held."),
+    "release": gettext_lazy("Released: it is a draft again."),
+    "rerate": gettext_lazy("Rated again from the frozen usage."),
+    "void": gettext_lazy("Void: the next document of the period picks its lines up."),
+}
 
 
 def _page(request: HttpRequest, rows: Any) -> Any:
@@ -68,9 +76,9 @@ def queue(request: HttpRequest) -> HttpResponse:
     drafts = invoice_list().filter(state__in=(InvoiceState.DRAFT, InvoiceState.HELD))
     clean = drafts.filter(state=InvoiceState.DRAFT, flags=[])
     page = _page(request, drafts)
-    rows = []
+    rows, before = [], baseline_map(page.object_list)
     for invoice in page.object_list:
-        baseline = baseline_of(invoice)
+        baseline = before.get(invoice.pk)
         change = invoice.total_minor - baseline.total_minor if baseline else None
         rows.append({"invoice": invoice, "change_minor": change})
     context = {
@@ -103,7 +111,8 @@ def _invoice(reference: str) -> Invoice:
     return found
 
 
-def _usage_by_route(invoice: Invoice) -> UsageReport | None:
+def _usage_by_route(invoice: Invoice) -> dict[str, Any] | None:
+    """Return the period's billed requests by day and route, and summed by route."""
     where = UsageFilter(
         start=invoice.period.starts_at,
         end=invoice.period.ends_at,
@@ -113,7 +122,14 @@ def _usage_by_route(invoice: Invoice) -> UsageReport | None:
     report: UsageReport | None = None
     with suppress(MeteringUnavailableError):
         report = reader().usage(where, by=(Dimension.DAY, Dimension.ROUTE))
-    return report
+    if report is None:
+        return None
+    routes: dict[str, int] = {}
+    for row in report.rows:
+        name = row.group[Dimension.ROUTE]
+        routes[name] = routes.get(name, 0) + row.events
+    ranked = sorted(routes.items(), key=lambda item: (-item[1], item[0]))
+    return {"report": report, "routes": [{"name": n, "events": e} for n, e in ranked]}
 
 
 @require_GET
@@ -160,7 +176,9 @@ def invoice_decide(request: HttpRequest, reference: str) -> HttpResponse:
     except BillingError as error:
         messages.error(request, error.public)
     else:
-        messages.success(request, _("Done."))
+        messages.success(request, _DONE.get(decision, _("Done.")))
+    if request.POST.get("back") == "queue":
+        return redirect("finance_review")
     return redirect("finance_invoice", reference=reference)
 
 

@@ -17,14 +17,18 @@ from portal.services.catalog import BUILT_IN_METER
 
 
 def problems_show(form: forms.Form, error: InputInvalidError) -> None:
-    """Add every problem to the form, at its field where there is one."""
+    """Add every problem to the form, at its field where there is one.
+
+    A form that reads one document says with `document_field` where the rest of it belongs.
+    """
+    document = getattr(form, "document_field", None)
     for problem in error.problems:
         name = problem.path.split(".")[0].split("[")[0]
         if name in form.fields:
             rest = problem.path[len(name) :].strip(".[]")
             form.add_error(name, f"{rest}: {problem.message}" if rest else problem.message)
         else:
-            form.add_error(None, f"{problem.path}: {problem.message}")
+            form.add_error(document, f"{problem.path}: {problem.message}")
 
 
 def _area(rows: int) -> forms.Textarea:
@@ -192,6 +196,10 @@ class OpenApiForm(forms.Form):
     )
     file = forms.FileField(label=_("OpenAPI file (3.0 or 3.1)"), required=False)
     text = forms.CharField(label=_("or its text"), required=False, widget=_area(12))
+
+    @property
+    def document_field(self) -> str:
+        return "file" if self.files else "text"
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}

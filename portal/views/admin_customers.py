@@ -68,14 +68,13 @@ def customer_list(request: HttpRequest) -> HttpResponse:
     members = Organization.objects.annotate(n=Count("memberships")).values_list("pk", "n")
     page = page_of(request, rows)
     counts = dict(members.filter(pk__in=[row.pk for row in page]))
+    now = clock.now()
     context = {
         "form": form,
         "page": page,
         "query": query_without_page(request),
         "searched": text,
-        "rows": [
-            (row, counts.get(row.pk, 0), _running(row, clock.now())) for row in page.object_list
-        ],
+        "rows": [(row, counts.get(row.pk, 0), _running(row, now)) for row in page.object_list],
     }
     return render(request, "portal/admin/customers.html", context)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
@@ -63,25 +63,39 @@ class Step:
 def home(request: HttpRequest) -> HttpResponse:
     """Show which steps to a paid API are done, and the figures of today."""
     now, wall = clock.now(), clock.wall_now()
-    steps = _steps(wall)
+    apis, customers = _api_counts(), _customer_counts()
+    steps = _steps(wall, published=apis["routed"], subscribed=customers["subscribed"])
     running = Q(ends_at__isnull=True) | Q(ends_at__gt=now)
     context = {
         "steps": steps,
         "done_count": sum(step.done for step in steps),
-        "customer_count": Organization.objects.count(),
+        "customer_count": customers["all"],
         "subscription_count": Subscription.objects.filter(running).count(),
-        "api_count": Api.objects.filter(is_published=True).count(),
+        "api_count": apis["published"],
         "watermark": _watermark(now),
         "now": now,
     }
     return render(request, "portal/admin/home.html", context)
 
 
-def _steps(wall: datetime) -> list[Step]:
+def _api_counts() -> dict[str, int]:
+    routed = Q(is_published=True, routes__isnull=False)
+    return Api.objects.aggregate(
+        published=Count("pk", filter=Q(is_published=True), distinct=True),
+        routed=Count("pk", filter=routed, distinct=True),
+    )
+
+
+def _customer_counts() -> dict[str, int]:
+    return Organization.objects.aggregate(
+        all=Count("pk", distinct=True),
+        subscribed=Count("pk", filter=Q(subscriptions__isnull=False), distinct=True),
+    )
+
+
+def _steps(wall: datetime, *, published: int, subscribed: int) -> list[Step]:
     upstreams = Upstream.objects.count()
-    published = Api.objects.filter(is_published=True, routes__isnull=False).distinct().count()
     versions = PlanVersion.objects.filter(published_at__isnull=False).count()
-    subscribed = Organization.objects.filter(subscriptions__isnull=False).distinct().count()
     connected = _connected(wall)
     count = _("%(count)s so far")
     return [

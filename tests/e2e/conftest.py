@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playw
 from pytest_django.live_server_helper import LiveServer
 
 from portal.models import User
+from tests.e2e.installation import Outside, running
 
 FLAGS: Final = [
     "--no-sandbox",  # the suite runs inside a container
@@ -48,6 +49,13 @@ def browser() -> Iterator[Browser]:
         found = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         yield found
         found.close()
+
+
+@pytest.fixture(scope="package")
+def outside() -> Iterator[Outside]:
+    """A usage engine and Stripe's double, shared by all tests."""
+    with running() as found:
+        yield found
 
 
 @dataclass
