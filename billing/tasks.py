@@ -8,7 +8,7 @@ from django.db import transaction
 
 from billing.errors import CollectorBusyError, CollectorUnavailableError
 from billing.payments.stripe_adapter import collector
-from billing.services import alerts, close, dunning, inbox, invoices, issue, payments
+from billing.services import alerts, checkouts, close, dunning, inbox, invoices, issue, payments
 from metering.errors import MeteringUnavailableError
 from portal.clock import now, wall_now
 from portal.queue import enqueue_on_commit
@@ -66,6 +66,16 @@ def webhook_apply(event_id: str) -> None:
         return
 
 
+@shared_task(name="billing.checkout_settle")
+def checkout_settle(checkout_id: str) -> None:
+    try:
+        checkouts.checkout_due_settle(
+            checkout_id=checkout_id, collector=collector(), now=now(), wall=wall_now()
+        )
+    except LATER:
+        return
+
+
 @shared_task(name="portal.alert_notify")
 def alert_notify(alert_id: int) -> None:
     alerts.alert_notify(alert_id=alert_id, now=now())
@@ -89,6 +99,7 @@ def scan_due() -> None:
         for invoice_id in payments.collect_due_list(now=instant):
             enqueue_on_commit("billing.payment_collect", invoice_id=invoice_id)
         inbox.inbox_sweep(wall=wall)
+        checkouts.checkout_due_enqueue(wall=wall)
         alerts.notify_due_enqueue()
     dunning.block_due(now=instant)
 

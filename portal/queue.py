@@ -17,6 +17,7 @@ TASK_NAMES: Final = frozenset(
         "billing.invoice_issue",
         "billing.payment_collect",
         "billing.webhook_apply",
+        "billing.checkout_settle",
         "portal.snapshot_publish",
         "portal.alert_notify",
     }

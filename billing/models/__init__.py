@@ -1,5 +1,6 @@
 """Billing's tables; Django loads them through this package, so here the names are gathered."""
 
+from billing.models.checkout import CheckoutState, PlanCheckout
 from billing.models.invoice import (
     CreditNote,
     CreditNoteLine,
@@ -22,6 +23,7 @@ from billing.models.payment import (
 from billing.models.usage import UsageSnapshot
 
 __all__ = [
+    "CheckoutState",
     "CreditDraw",
     "CreditGrant",
     "CreditNote",
@@ -37,6 +39,7 @@ __all__ = [
     "OutboxState",
     "Payment",
     "PaymentState",
+    "PlanCheckout",
     "UsageSnapshot",
     "WebhookInbox",
 ]

@@ -8,6 +8,7 @@ from django.db import transaction
 from billing.models import CustomerAccount, InboxState, Invoice, WebhookInbox
 from billing.payments.port import Collector
 from billing.services.accounts import card_refresh
+from billing.services.checkouts import checkout_of_session, checkout_settle
 from billing.services.payments import card_changed, remote_apply
 from portal.queue import enqueue_on_commit
 
@@ -60,6 +61,9 @@ def _effect(event: WebhookInbox, collector: Collector, now: datetime, wall: date
         account = card_refresh(account=account, collector=collector, now=wall)
         if account.payment_method_id and account.payment_method_id != before:
             card_changed(account=account, now=now)
+        checkout = checkout_of_session(session_id=event.object_id)
+        if checkout is not None:
+            checkout_settle(checkout=checkout, collector=collector, now=now, wall=wall)
         return True
     return False
 
