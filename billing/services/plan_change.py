@@ -123,7 +123,7 @@ def plan_change_preview(
     *,
     subscription: Subscription,
     version: PlanVersion,
-    reader: UsageReader,
+    reader: UsageReader | None,
     now: datetime,
     timing: Timing | None = None,
     at: datetime | None = None,
@@ -132,6 +132,7 @@ def plan_change_preview(
 
     timing   None = the default of the two plans; only an upgrade may be due now
     at       the instant of an earlier preview, for `Timing.NOW`; None = a little ahead
+    reader   None = usage cannot be read: the estimate and the warnings are missing then
 
     :raises ChangeTooSoonError: for an instant that gateways cannot know in time any more.
     :raises PlanNotOfferedError, SubscriptionStateError, SubscriptionOverlapError: as
@@ -180,7 +181,7 @@ def plan_change_confirm(
     at: datetime,
     digest: str,
     actor: User | None,
-    reader: UsageReader,
+    reader: UsageReader | None,
     now: datetime,
 ) -> Segment:
     """Plan the change if every previewed figure still holds; again returns the planned segment.
@@ -325,7 +326,7 @@ def _settled(
 
 
 def _usage(
-    reader: UsageReader,
+    reader: UsageReader | None,
     subscription: Subscription,
     period: BillingPeriod,
     stretches: Sequence[Stretch],
@@ -333,6 +334,8 @@ def _usage(
     now: datetime,
 ) -> tuple[dict[str, int], PeriodRating] | None:
     """Return what the period has used and its rating with the change; None = cannot be read."""
+    if reader is None:
+        return None
     try:
         facts = usage_read(
             reader=reader, subscription=subscription, stretches=stretches, until=now

@@ -67,21 +67,28 @@ def subscription_create(
         organization = Organization.objects.select_for_update().get(pk=organization.pk)
         _check_currency(organization, version)
         _check_overlap(organization, version, start=start)
-        trial = version.trial_days and not organization.subscriptions.filter(
-            trial_ends_at__isnull=False
-        )
         subscription = Subscription.objects.create(
             organization=organization,
             plan=version.plan,
             starts_at=start,
             billing_anchor=start,
-            trial_ends_at=start + timedelta(days=version.trial_days) if trial else None,
+            trial_ends_at=trial_end(organization=organization, version=version, start=start),
             created_at=now,
         )
         Segment.objects.create(subscription=subscription, plan_version=version, starts_at=start)
         periods_open(subscription=subscription, now=now)
         _record(subscription, "subscription.create", actor, now, {"plan_version": version.pk})
     return subscription
+
+
+def trial_end(
+    *, organization: Organization, version: PlanVersion, start: datetime
+) -> datetime | None:
+    """Return the end of the trial that a start would have; a trial is given once."""
+    had_one = organization.subscriptions.filter(trial_ends_at__isnull=False).exists()
+    return (
+        start + timedelta(days=version.trial_days) if version.trial_days and not had_one else None
+    )
 
 
 def subscription_create_check(
