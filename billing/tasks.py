@@ -100,7 +100,7 @@ def scan_due() -> None:
             enqueue_on_commit("billing.payment_collect", invoice_id=invoice_id)
         inbox.inbox_sweep(wall=wall)
         checkouts.checkout_due_enqueue(wall=wall)
-        alerts.notify_due_enqueue()
+        alerts.notify_due_enqueue(now=instant)
     dunning.block_due(now=instant)
 
 
