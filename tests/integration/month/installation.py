@@ -41,6 +41,7 @@ from tests.integration.metering.test_spool_to_usage import SinkProcess
 from tests.integration.stripe_double.conftest import Bench, served
 
 WITHIN_S = 30.0
+Queue = deque[tuple[str, dict[str, Any]]]
 
 
 class SnapshotDoor:
@@ -86,7 +87,7 @@ class Installation:
 
     def __init__(
         self, *, door: SnapshotDoor, gateway: GatewayProcess, sink: SinkProcess,
-        reader: UsageReader, bench: Bench, wall: datetime, queue: deque[tuple[str, dict[str, Any]]],
+        reader: UsageReader, bench: Bench, wall: datetime, queue: Queue,
     ) -> None:  # fmt: skip
         self.door, self.gateway, self.sink, self.reader = door, gateway, sink, reader
         self.bench, self.wall, self._queue = bench, wall, queue
@@ -203,7 +204,7 @@ def hidden_fields(page: str, action: str) -> dict[str, str]:
 def installed(data: Path, *, clickhouse: Embedded, bench: Bench) -> Iterator[Installation]:
     wall = datetime.fromtimestamp(int(time.time()), UTC)
     door, reader = SnapshotDoor(), connect(clickhouse.url_readonly)
-    queue: deque[tuple[str, dict[str, Any]]] = deque()
+    queue: Queue = deque()
     with bench.double.store.transaction():
         delivery.settings_save(
             bench.double.store,
