@@ -11,6 +11,7 @@ BillingError
 ├─ CollectorBusyError          collector_busy         503  told to wait; nothing happened
 ├─ CollectorRefusedError       collector_refused      502  the collector will not do it as asked
 ├─ CardDeclinedError           card_declined          402  the card was declined
+├─ CardRequiredError           card_required          402  leave a card first
 └─ SignatureInvalidError       webhook_signature      400  a webhook the collector did not sign
 """
 
@@ -115,6 +116,12 @@ class CardDeclinedError(BillingError):
         super().__init__(message)
         self.decline_code = decline_code
         self.action_required = action_required
+
+
+class CardRequiredError(BillingError):
+    code = "card_required"
+    status = 402
+    public = "This plan costs something: leave a card first."
 
 
 class SignatureInvalidError(BillingError):

@@ -1,7 +1,12 @@
 """Every row lock of billing, by primary key; taken late, once, inside a transaction."""
 
 from billing.models import CreditNote, Invoice, InvoiceNumbering
-from portal.models import BillingPeriod
+from portal.models import BillingPeriod, Organization
+
+
+def organization_lock(organization_id: str) -> Organization:
+    """Serialize what changes a customer's subscriptions."""
+    return Organization.objects.select_for_update().get(pk=organization_id)
 
 
 def period_lock(period_id: str) -> BillingPeriod:

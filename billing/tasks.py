@@ -11,6 +11,7 @@ from billing.payments.stripe_adapter import collector
 from billing.services import (
     alerts,
     books,
+    checkouts,
     close,
     dunning,
     inbox,
@@ -88,6 +89,16 @@ def webhook_apply(event_id: str) -> None:
         return
 
 
+@shared_task(name="billing.checkout_settle")
+def checkout_settle(checkout_id: str) -> None:
+    try:
+        checkouts.checkout_due_settle(
+            checkout_id=checkout_id, collector=collector(), now=now(), wall=wall_now()
+        )
+    except LATER:
+        return
+
+
 @shared_task(name="portal.alert_notify")
 def alert_notify(alert_id: int) -> None:
     alerts.alert_notify(alert_id=alert_id, now=now())
@@ -113,7 +124,8 @@ def scan_due() -> None:
         for invoice_id in payments.collect_due_list(now=instant):
             enqueue_on_commit("billing.payment_collect", invoice_id=invoice_id)
         inbox.inbox_sweep(wall=wall)
-        alerts.notify_due_enqueue()
+        checkouts.checkout_due_enqueue(wall=wall)
+        alerts.notify_due_enqueue(now=instant)
     dunning.block_due(now=instant)
 
 

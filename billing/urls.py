@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from billing.views import developer, finance, pricing
+from billing.views import developer, finance, plan, plan_change, pricing, subscribe
 from billing.webhooks import stripe_webhook
 
 FINANCE = "admin-console/finance"
@@ -17,6 +17,22 @@ urlpatterns: list[URLPattern | URLResolver] = [
         name="plan_preview",
     ),
     path("app/<slug:org>", developer.org_home, name="org_home"),
+    path("pricing/choose", subscribe.plan_choose, name="plan_choose"),
+    path("app/<slug:org>/plan", plan.org_plan, name="org_plan"),
+    path("app/<slug:org>/plan/change", plan_change.org_plan_change, name="org_plan_change"),
+    path(
+        "app/<slug:org>/plan/change/confirm",
+        plan_change.org_plan_confirm,
+        name="org_plan_confirm",
+    ),
+    path("app/<slug:org>/plan/cancel", plan.org_plan_cancel, name="org_plan_cancel"),
+    path("app/<slug:org>/plan/undo", plan.org_plan_undo, name="org_plan_undo"),
+    path("app/<slug:org>/plan/subscribe", subscribe.org_subscribe, name="org_subscribe"),
+    path(
+        "app/<slug:org>/plan/checkout/<str:checkout_id>",
+        subscribe.org_checkout,
+        name="org_checkout",
+    ),
     path("app/<slug:org>/billing", developer.billing_home, name="billing_home"),
     path("app/<slug:org>/billing/card", developer.card_start, name="billing_card"),
     path(

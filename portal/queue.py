@@ -20,6 +20,7 @@ TASK_NAMES: Final = frozenset(
         "billing.subscription_recheck",
         "billing.threshold_check",
         "billing.webhook_apply",
+        "billing.checkout_settle",
         "portal.snapshot_publish",
         "portal.alert_notify",
     }

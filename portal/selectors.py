@@ -4,6 +4,7 @@ from datetime import datetime
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 
+from portal.errors import NotFoundError
 from portal.models import Api, Credential, Environment, Organization, PlanVersion, Subscription
 
 
@@ -21,6 +22,17 @@ def key_for_first_call(*, organization: Organization, now: datetime) -> Credenti
         revoked_at__isnull=True,
     )
     return rows.exclude(sealed_secret="").first()
+
+
+def offer_get(*, slug: str) -> PlanVersion:
+    """Return the version that a subscriber of a public plan gets today.
+
+    :raises NotFoundError: for an unknown, hidden, archived or unpublished plan alike.
+    """
+    for row in offer_list():
+        if row.plan.slug == slug:
+            return row
+    raise NotFoundError
 
 
 def sample_api() -> Api | None:

@@ -1,5 +1,6 @@
 """Billing's tables; Django loads them through this package, so here the names are gathered."""
 
+from billing.models.checkout import CheckoutState, PlanCheckout
 from billing.models.credit_note import (
     CreditNote,
     CreditNoteLine,
@@ -30,6 +31,7 @@ from billing.models.usage import UsageSnapshot
 
 __all__ = [
     "ACCOUNTS",
+    "CheckoutState",
     "CollectionWait",
     "CreditDraw",
     "CreditGrant",
@@ -52,6 +54,7 @@ __all__ = [
     "OutboxState",
     "Payment",
     "PaymentState",
+    "PlanCheckout",
     "UsageSnapshot",
     "WebhookInbox",
 ]

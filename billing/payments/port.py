@@ -180,6 +180,9 @@ class Collector(Protocol):
     ) -> CheckoutSession:
         """Open a hosted page where the customer leaves a card; nothing is charged."""
 
+    def checkout_read(self, *, session_id: str) -> CheckoutSession:
+        """Read a hosted page again: complete, still open (it has an address), or expired."""
+
     def card_read(self, *, customer_id: str) -> Card | None:
         """Read the card that invoices are charged to, and make one left lately the default."""
 

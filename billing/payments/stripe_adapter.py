@@ -156,6 +156,11 @@ class StripeCollector:
             )
         return CheckoutSession(id=made.id, url=made.url or "", complete=made.status == "complete")
 
+    def checkout_read(self, *, session_id: str) -> CheckoutSession:
+        with translated("checkout_read"):
+            held = self._v1.checkout.sessions.retrieve(session_id)
+        return CheckoutSession(id=held.id, url=held.url or "", complete=held.status == "complete")
+
     def card_read(self, *, customer_id: str) -> Card | None:
         with translated("card_read"):
             rows = self._v1.customers.payment_methods.list(

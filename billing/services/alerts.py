@@ -1,4 +1,9 @@
-"""Quota alerts: what the gateway saw crossed becomes one row and one mail each."""
+"""Quota alerts: what the gateway saw crossed becomes one row and one mail each.
+
+A threshold is a percentage of one quota in one window; after an upgrade the larger quota's own
+percentages are crossed anew. A crossing that is found only after its window has ended is kept
+for the page, but nobody is written to about it.
+"""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -7,15 +12,19 @@ from django.conf import settings
 from django.core.mail import send_mail
 
 from billing.services.dunning import billing_addresses
-from metering.queries import UsageReader
-from portal.models import Subscription, UsageAlert
+from gateway.contracts.snapshot import WindowKind
+from metering.queries import Threshold, UsageReader
+from portal.models import Segment, Subscription, UsageAlert
 from portal.queue import enqueue_on_commit
 
-LOOK_BACK: Final = timedelta(days=2)
+LOOK_BACK: Final = timedelta(days=40)
+"""Longer than a period: a sandbox may step over weeks between two scans."""
+FULL_PERCENT: Final = 100
+_LENGTHS: Final = {WindowKind.HOUR: timedelta(hours=1), WindowKind.DAY: timedelta(days=1)}
 
 
 def alerts_take(*, reader: UsageReader, now: datetime) -> int:
-    """Store crossings that are not stored yet and enqueue their notices."""
+    """Store crossings that are not stored yet and enqueue their notices; return how many."""
     fresh = 0
     known = set(Subscription.objects.values_list("pk", flat=True))
     for crossing in reader.thresholds(since=now - LOOK_BACK):
@@ -26,7 +35,8 @@ def alerts_take(*, reader: UsageReader, now: datetime) -> int:
             meter=crossing.meter,
             window_start=crossing.window_start,
             percent=crossing.percent,
-            defaults={"crossed_at": crossing.crossed_at},
+            quota=_quota_of(crossing),
+            defaults={"crossed_at": crossing.crossed_at, "window_end": crossing.window_end},
         )
         if created:
             enqueue_on_commit("portal.alert_notify", alert_id=alert.pk)
@@ -34,20 +44,53 @@ def alerts_take(*, reader: UsageReader, now: datetime) -> int:
     return fresh
 
 
+def _quota_of(crossing: Threshold) -> int:
+    """Return the allowance that was in force when its percentage was crossed; 0 = unknown."""
+    segment = (
+        Segment.objects.select_related("plan_version")
+        .filter(subscription_id=crossing.subscription_id, starts_at__lte=crossing.crossed_at)
+        .order_by("-starts_at")
+        .first()
+    )
+    quotas = segment.plan_version.limits.get("quotas", []) if segment else []
+    mine = [quota for quota in quotas if quota["meter"] == crossing.meter]
+    length = crossing.window_end - crossing.window_start
+    fitting = [quota for quota in mine if _fits(quota.get("window", ""), length)]
+    return int(fitting[0]["quota"]) if fitting else 0
+
+
+def _fits(window: str, length: timedelta) -> bool:
+    """Tell quotas of one meter apart by the length of their windows."""
+    kind = WindowKind(window or WindowKind.BILLING_PERIOD)
+    if kind in _LENGTHS:
+        return length == _LENGTHS[kind]
+    return length not in _LENGTHS.values()
+
+
 def alert_notify(*, alert_id: int, now: datetime) -> bool:
-    """Mail one alert; the claim is the stored instant, so that one mail leaves per alert."""
-    claimed = UsageAlert.objects.filter(pk=alert_id, notified_at__isnull=True)
+    """Mail one alert; the claim is the stored instant, so that one mail leaves per alert.
+
+    False where it was claimed before, or its window is over and there is nothing to act on.
+    """
+    claimed = UsageAlert.objects.filter(pk=alert_id, notified_at__isnull=True).exclude(
+        window_end__lte=now
+    )
     if claimed.update(notified_at=now) != 1:
         return False
     alert = UsageAlert.objects.select_related("subscription__organization", "subscription__plan")
     row = alert.get(pk=alert_id)
     organization, plan = row.subscription.organization, row.subscription.plan
+    until = f" It starts anew on {row.window_end:%Y-%m-%d %H:%M} UTC." if row.window_end else ""
+    share = f"{row.percent} %"
+    if row.quota:
+        reached = -(-row.quota * row.percent // FULL_PERCENT)
+        share = f"{row.percent} % ({reached:,} of {row.quota:,})"
     send_mail(
         subject=f"{row.percent} % of your {row.meter} quota is used",
         message=(
-            f"{organization.name} has used {row.percent} % of the {row.meter} quota of "
+            f"{organization.name} has used {share} of the {row.meter} quota of "
             f"{plan.name} in the window that began on {row.window_start:%Y-%m-%d %H:%M} UTC "
-            f"(crossed at {row.crossed_at:%Y-%m-%d %H:%M:%S} UTC).\n\n"
+            f"(crossed at {row.crossed_at:%Y-%m-%d %H:%M:%S} UTC).{until}\n\n"
             f"See and change the plan: {settings.ENV.portal_url}/app/{organization.slug}/plan\n"
         ),
         from_email=None,
@@ -56,11 +99,10 @@ def alert_notify(*, alert_id: int, now: datetime) -> bool:
     return True
 
 
-def notify_due_enqueue() -> int:
-    """Enqueue alerts whose notice never left."""
-    ids = list(
-        UsageAlert.objects.filter(notified_at__isnull=True).values_list("pk", flat=True)[:200]
-    )
+def notify_due_enqueue(*, now: datetime) -> int:
+    """Enqueue alerts whose notice never left and still says something."""
+    rows = UsageAlert.objects.filter(notified_at__isnull=True).exclude(window_end__lte=now)
+    ids = list(rows.order_by("crossed_at", "pk").values_list("pk", flat=True)[:200])
     for alert_id in ids:
         enqueue_on_commit("portal.alert_notify", alert_id=alert_id)
     return len(ids)

@@ -15,6 +15,7 @@ from billing.models import CustomerAccount, InboxState, WebhookInbox
 from billing.payments.port import FullCollector, RemoteEvent
 from billing.services.accounts import account_deleted, card_refresh
 from billing.services.charges import charge_apply, dispute_apply, invoice_of_remote
+from billing.services.checkouts import checkout_of_session, checkout_settle
 from billing.services.findings import finding_open
 from billing.services.payments import card_changed, remote_apply
 from portal.queue import enqueue_on_commit
@@ -146,6 +147,16 @@ def _card(hint: _Hint) -> bool:
     return _card_again(hint, _account(stripe_customer_id=hint.event.customer_id))
 
 
+def _checkout(hint: _Hint) -> bool:
+    """Take in the card, then put the customer on the plan that waited for it."""
+    if not _card(hint):
+        return False
+    checkout = checkout_of_session(session_id=hint.event.object_id)
+    if checkout is not None:
+        checkout_settle(checkout=checkout, collector=hint.collector, now=hint.now, wall=hint.wall)
+    return True
+
+
 def _card_gone(hint: _Hint) -> bool:
     """A detached card no longer names its customer: the account that holds it does."""
     return _card_again(hint, _account(payment_method_id=hint.event.object_id))
@@ -181,7 +192,7 @@ _EFFECTS: Final[tuple[tuple[str, Callable[[_Hint], bool]], ...]] = (
     ("customer.updated", _card),
     ("payment_method.detached", _card_gone),
     ("payment_method.", _card),
-    ("checkout.session.completed", _card),
+    ("checkout.session.completed", _checkout),
     ("setup_intent.succeeded", _card),
 )
 """The first prefix that fits decides; what fits none is stored and ignored."""

@@ -11,7 +11,7 @@ from billing.services.rated import Stretch
 from billing.states import InvoiceState, NoteState
 from gateway.contracts.access_log import format_time, parse_time
 from portal.core.money import major_to_minor, minor_to_major
-from portal.models import Subscription
+from portal.models import PlanVersion, Subscription
 
 
 def grants_ensure(
@@ -23,7 +23,7 @@ def grants_ensure(
         for index, credit in enumerate(version.terms.get("credits") or []):
             expires = credit.get("expires_at")
             CreditGrant.objects.get_or_create(
-                key=f"{subscription.pk}:{version.plan_id}:{index}",
+                key=_grant_key(subscription, version, index),
                 defaults={
                     "organization_id": subscription.organization_id,
                     "subscription": subscription,
@@ -59,6 +59,24 @@ def grant_list(
         if grant.amount_minor > drawn:
             rows.append((grant, grant.amount_minor - drawn))
     return rows
+
+
+def credit_terms_ahead(
+    *, subscription: Subscription, versions: Sequence[PlanVersion]
+) -> list[dict[str, Any]]:
+    """Write the credits that the first document of these plans would grant, for previews."""
+    terms = []
+    for version in versions:
+        for index, credit in enumerate(version.terms.get("credits") or []):
+            key = _grant_key(subscription, version, index)
+            if not CreditGrant.objects.filter(key=key).exists():
+                minor = major_to_minor(credit["amount"], version.currency)
+                terms.append(dict(credit) | {"balance_minor": minor})
+    return terms
+
+
+def _grant_key(subscription: Subscription, version: PlanVersion, index: int) -> str:
+    return f"{subscription.pk}:{version.plan_id}:{index}"
 
 
 def _sum_minor(rows: "QuerySet[CreditDraw] | QuerySet[CreditReturn]") -> int:

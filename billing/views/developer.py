@@ -1,6 +1,5 @@
 """The customer's money pages under `/app/<org>`: home, billing, invoices, the card."""
 
-from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -16,10 +15,9 @@ from billing.payments.stripe_adapter import collector
 from billing.selectors import balance_minor, visible_invoices
 from billing.services.accounts import card_setup_start
 from billing.services.documents import count_policy_text
-from billing.services.estimate import running_bill
-from billing.services.gauges import active_subscriptions, gauges_of, plan_version_at
 from billing.views.access import MONEY_ROLES, organization_of
 from billing.views.finance import pdf_answer
+from billing.views.plan_rows import PlanRow, plan_rows
 from metering.errors import MeteringUnavailableError
 from metering.queries import Dimension, UsageFilter
 from portal.clock import now, wall_now
@@ -29,45 +27,24 @@ from portal.usage import reader
 LAST_ERRORS = 5
 
 
-def _bills(organization: Organization, at: datetime) -> tuple[list[dict[str, Any]], bool]:
-    """Return a row per subscription, and whether usage could be read."""
-    rows: list[dict[str, Any]] = []
-    complete = True
-    for subscription in active_subscriptions(organization=organization, at=at):
-        version, bill = plan_version_at(subscription=subscription, at=at), None
-        try:
-            bill = running_bill(subscription=subscription, reader=reader(), now=at)
-        except MeteringUnavailableError:
-            complete = False
-        rows.append(
-            {
-                "subscription": subscription,
-                "version": version,
-                "bill": bill,
-                "gauges": gauges_of(version=version, bill=bill),
-            }
-        )
-    return rows, complete
-
-
 @require_GET
 @login_required
 def org_home(request: HttpRequest, org: str) -> HttpResponse:
     """Spend so far, where it is heading, quotas, the next invoice, the last errors."""
     organization, at = organization_of(request, org), now()
-    rows, complete = _bills(organization, at)
+    rows = plan_rows(organization=organization, at=at)
     context = {
         "organization": organization,
         "rows": rows,
-        "complete": complete,
+        "complete": all(row.is_known for row in rows),
         "errors": _last_errors(organization, rows),
         "as_of": at,
     }
     return render(request, "billing/app/home.html", context)
 
 
-def _last_errors(organization: Organization, rows: list[dict[str, Any]]) -> list[Any]:
-    starts = [row["bill"].period.starts_at for row in rows if row["bill"]]
+def _last_errors(organization: Organization, rows: list[PlanRow]) -> list[Any]:
+    starts = [row.period.starts_at for row in rows if row.period]
     if not starts:
         return []
     where = UsageFilter(start=min(starts), end=now(), organization_id=organization.pk)

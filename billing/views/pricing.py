@@ -9,8 +9,10 @@ from django.views.decorators.http import require_GET
 
 from billing.services.preview import included_units, main_meter, plan_examples
 from billing.views.access import finance_only
+from billing.views.plan_words import plan_words
 from portal.clock import now
-from portal.models import Plan, PlanVersion
+from portal.models import PlanVersion
+from portal.selectors import offer_list
 
 
 def month_start(at: datetime) -> datetime:
@@ -23,6 +25,7 @@ def _card(version: PlanVersion, at: datetime) -> dict[str, Any]:
     return {
         "plan": version.plan,
         "version": version,
+        "words": plan_words(version),
         "meter": meter,
         "included": included_units(version, meter) if meter else None,
         "examples": plan_examples(version=version, month_start=month_start(at)),
@@ -33,12 +36,7 @@ def _card(version: PlanVersion, at: datetime) -> dict[str, Any]:
 def pricing(request: HttpRequest) -> HttpResponse:
     """Show every public plan with what a month costs at several quantities."""
     at = now()
-    plans = Plan.objects.filter(is_public=True, archived_at__isnull=True).order_by("rank", "pk")
-    cards = []
-    for plan in plans:
-        version = plan.versions.filter(published_at__isnull=False).order_by("-number").first()
-        if version is not None:
-            cards.append(_card(version, at))
+    cards = [_card(version, at) for version in offer_list()]
     return render(request, "billing/pricing.html", {"cards": cards})
 
 

@@ -78,19 +78,25 @@ class ProductClock(models.Model):
 
 
 class UsageAlert(models.Model):
-    """A quota threshold that was crossed: once per subscription, meter, window and percent."""
+    """A quota threshold that was crossed: once per subscription, meter, window, percent, quota.
+
+    quota   the allowance in force then: a larger plan's 80 % is another threshold than the old's
+    """
 
     subscription = models.ForeignKey(Subscription, models.CASCADE, related_name="alerts")
     meter = models.CharField(max_length=60)
     window_start = models.DateTimeField()
+    window_end = models.DateTimeField(null=True, blank=True)  # exclusive
     percent = models.PositiveIntegerField()
+    quota = models.BigIntegerField(default=0)
     crossed_at = models.DateTimeField()
     notified_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(
-                fields=["subscription", "meter", "window_start", "percent"], name="alert_once"
+                fields=["subscription", "meter", "window_start", "percent", "quota"],
+                name="alert_once",
             )
         ]
 

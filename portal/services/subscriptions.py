@@ -67,21 +67,41 @@ def subscription_create(
         organization = Organization.objects.select_for_update().get(pk=organization.pk)
         _check_currency(organization, version)
         _check_overlap(organization, version, start=start)
-        trial = version.trial_days and not organization.subscriptions.filter(
-            trial_ends_at__isnull=False
-        )
         subscription = Subscription.objects.create(
             organization=organization,
             plan=version.plan,
             starts_at=start,
             billing_anchor=start,
-            trial_ends_at=start + timedelta(days=version.trial_days) if trial else None,
+            trial_ends_at=trial_end(organization=organization, version=version, start=start),
             created_at=now,
         )
         Segment.objects.create(subscription=subscription, plan_version=version, starts_at=start)
         periods_open(subscription=subscription, now=now)
         _record(subscription, "subscription.create", actor, now, {"plan_version": version.pk})
     return subscription
+
+
+def trial_end(
+    *, organization: Organization, version: PlanVersion, start: datetime
+) -> datetime | None:
+    """Return the end of the trial that a start would have; a trial is given once."""
+    had_one = organization.subscriptions.filter(trial_ends_at__isnull=False).exists()
+    return (
+        start + timedelta(days=version.trial_days) if version.trial_days and not had_one else None
+    )
+
+
+def subscription_create_check(
+    *, organization: Organization, version: PlanVersion, now: datetime
+) -> None:
+    """Refuse what `subscription_create` would refuse for a start now; changes nothing.
+
+    :raises PlanNotOfferedError, SubscriptionOverlapError: as `subscription_create` says.
+    :raises InputInvalidError: for another currency than the organization's.
+    """
+    _check_offered(version)
+    _refuse_currency(organization, version)
+    _check_overlap(organization, version, start=now)
 
 
 def _check_offered(version: PlanVersion) -> None:
@@ -91,13 +111,16 @@ def _check_offered(version: PlanVersion) -> None:
 
 def _check_currency(organization: Organization, version: PlanVersion) -> None:
     """Keep one currency per organization; the first subscription chooses it."""
-    if organization.currency == version.currency:
-        return
-    if organization.subscriptions.exists():
+    _refuse_currency(organization, version)
+    if organization.currency != version.currency:
+        organization.currency = version.currency
+        organization.save(update_fields=["currency"])
+
+
+def _refuse_currency(organization: Organization, version: PlanVersion) -> None:
+    if organization.currency != version.currency and organization.subscriptions.exists():
         message = f"must be {organization.currency}, as the organization's other subscriptions"
         raise InputInvalidError([("version", "mixed_currency", message)])
-    organization.currency = version.currency
-    organization.save(update_fields=["currency"])
 
 
 def _check_overlap(
@@ -130,6 +153,22 @@ def is_upgrade(*, subscription: Subscription, version: PlanVersion) -> bool:
     return version.plan.rank > subscription.plan.rank
 
 
+def subscription_change_check(
+    *, subscription: Subscription, version: PlanVersion, at: datetime, now: datetime
+) -> None:
+    """Refuse a change that `subscription_change` would refuse; changes nothing.
+
+    :raises ChangeTooSoonError, PlanNotOfferedError, SubscriptionStateError,
+        SubscriptionOverlapError: as `subscription_change` says.
+    """
+    _check_offered(version)
+    if subscription.ends_at is not None or subscription.paused_at is not None:
+        raise SubscriptionStateError
+    if at < now + LEAD:
+        raise ChangeTooSoonError
+    _check_overlap(subscription.organization, version, start=at, own=subscription)
+
+
 def subscription_change(
     *,
     subscription: Subscription,
@@ -149,17 +188,12 @@ def subscription_change(
     :raises SubscriptionStateError: when it is cancelled, paused or ended.
     :raises SubscriptionOverlapError: when the new plan's APIs are covered elsewhere.
     """
-    _check_offered(version)
     with transaction.atomic():
         subscription = _locked(subscription)
-        if subscription.ends_at is not None or subscription.paused_at is not None:
-            raise SubscriptionStateError
         upgrade = is_upgrade(subscription=subscription, version=version)
         at = at or (soonest_change(now) if upgrade else _period_end(subscription, now=now))
-        if at < now + LEAD:
-            raise ChangeTooSoonError
+        subscription_change_check(subscription=subscription, version=version, at=at, now=now)
         _check_currency(subscription.organization, version)
-        _check_overlap(subscription.organization, version, start=at, own=subscription)
         running = _drop_planned(subscription, now=now)
         if at <= running.starts_at:
             raise ChangeTooSoonError

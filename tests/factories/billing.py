@@ -47,19 +47,22 @@ def plan_version(
     slug: str = "pro",
     terms: dict[str, Any] | None = None,
     threshold_minor: int | None = None,
+    limits: dict[str, Any] | None = None,
+    rank: int = 0,
+    published: bool = True,
 ) -> PlanVersion:
     plan, _ = Plan.objects.get_or_create(
-        slug=slug, defaults={"name": slug.capitalize(), "created_at": JAN}
+        slug=slug, defaults={"name": slug.capitalize(), "created_at": JAN, "rank": rank}
     )
     number = plan.versions.count() + 1
     return PlanVersion.objects.create(
         plan=plan,
         number=number,
         terms=pro_terms() if terms is None else terms,
-        limits={"quotas": [{"meter": "requests", "quota": 50_000}]},
+        limits={"quotas": [{"meter": "requests", "quota": 50_000}]} if limits is None else limits,
         content_hash=f"{slug}-{number}",
         threshold_minor=threshold_minor,
-        published_at=JAN,
+        published_at=JAN if published else None,
         created_at=JAN,
     )
 

@@ -34,6 +34,7 @@ class FakeCollector:
     keys: dict[str, object] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     tampered_minor: int = 0
+    sessions: dict[str, CheckoutSession] = field(default_factory=dict)
 
     def _enter(self, method: str) -> bool:
         """Record the call; True when its answer will be lost."""
@@ -64,8 +65,25 @@ class FakeCollector:
     def checkout_create(
         self, *, key: str, customer_id: str, success_url: str, cancel_url: str
     ) -> CheckoutSession:
-        self._enter("checkout_create")
-        return CheckoutSession(id="cs_1", url="https://checkout.example.test/cs_1", complete=False)
+        lost = self._enter("checkout_create")
+        if key not in self.keys:
+            new = f"cs_{len(self.sessions) + 1}"
+            made = CheckoutSession(
+                id=new, url=f"https://checkout.example.test/{new}", complete=False
+            )
+            self.keys[key] = new
+            self.sessions[new] = made
+        self._leave("checkout_create", lost)
+        return self.sessions[str(self.keys[key])]
+
+    def checkout_read(self, *, session_id: str) -> CheckoutSession:
+        self._enter("checkout_read")
+        return self.sessions[session_id]
+
+    def card_leave(self, session_id: str, card: Card) -> None:
+        """What the customer does on the hosted page."""
+        self.card = card
+        self.sessions[session_id] = replace(self.sessions[session_id], url="", complete=True)
 
     def card_read(self, *, customer_id: str) -> Card | None:
         self._enter("card_read")

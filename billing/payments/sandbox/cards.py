@@ -16,11 +16,12 @@ OUTCOMES: Final = frozenset({SUCCEEDS, REQUIRES_ACTION, *DECLINES})
 
 @dataclass(frozen=True, slots=True)
 class KnownCard:
-    """`outcome` is of a charge; leaving the card works with every one of them."""
+    """`outcome` is of a charge; `refused` = the card cannot even be left."""
 
     brand: str
     last4: str
     outcome: str
+    refused: bool = False
 
 
 TEST_CARDS: Final = {
@@ -29,6 +30,7 @@ TEST_CARDS: Final = {
     "4000000000000002": KnownCard("visa", "0002", "generic_decline"),
     "4000000000009995": KnownCard("visa", "9995", "insufficient_funds"),
     "4000002500003155": KnownCard("visa", "3155", REQUIRES_ACTION),
+    "4000000000000069": KnownCard("visa", "0069", "expired_card", refused=True),
 }
 
 

@@ -156,6 +156,8 @@ def checkout_submit(world: World, session_id: str, form: Mapping[str, str]) -> P
     typed = _typed(form)
     if isinstance(typed, str):
         return checkout_show(world, session_id, problem=typed)
+    if typed.card.refused:
+        return checkout_show(world, session_id, problem=cards.DECLINES[typed.card.outcome])
     session = world.store.get("checkout_session", session_id)
     if session is None or session["status"] != "open":
         return checkout_show(world, session_id)

@@ -101,8 +101,8 @@ def test_customer_pages_open(name: str) -> None:
 def test_pricing_and_preview_show_the_rated_months() -> None:
     who = customer()
     page = Client().get(reverse("pricing")).content.decode()
-    assert "49.00 USD" in page
-    assert "589.00 USD" in page  # 500,000 calls: 49 + 450 blocks at 1.20
+    assert "49.00 USD per month, in advance" in page
+    assert "589.00\xa0USD" in page  # 500,000 calls: 49 + 450 blocks at 1.20
     url = reverse("plan_preview", args=[who.version.pk])
     assert "50.20 USD" in as_(user(staff_role=StaffRole.ADMIN)).get(url).content.decode()
 

@@ -89,7 +89,7 @@ def test_role_by_url(found: Mapped, role: str, log: FakeRequestLog) -> None:
 def test_strangers_and_guests_see_nothing(found: Mapped, log: FakeRequestLog) -> None:
     who = cast()
     target = dict.fromkeys(("key_id", "request_id", "person_id", "invitation_id"), "x_1")
-    for extra in ("number", "line_id", "version_id", "subscription_id", "token_id"):
+    for extra in ("checkout_id", "number", "line_id", "version_id", "subscription_id", "token_id"):
         target[extra] = "x_1"
     url = address(found, who.organization.slug, target)
     for method in ("get", "post"):

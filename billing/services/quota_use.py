@@ -1,0 +1,160 @@
+"""How far the quotas of a subscription are used, from the same usage that is invoiced.
+
+Used = billed + counted units, as the gateway counts them (`architecture.md` §4.9). Quotas of the
+billing period are exact; shorter windows are read over their own bounds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from billing.services.rated import MeterFact
+from gateway.contracts.snapshot import WindowKind
+from metering.queries import UsageReader
+from portal.core.calendar import month_windows
+from portal.models import BillingPeriod, PlanVersion, Subscription
+
+_HOUR: Final = timedelta(hours=1)
+_DAY: Final = timedelta(days=1)
+DEFAULT_ALERTS: Final = (80, 95)
+FULL_PERCENT: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaUse:
+    """One quota in its current window `[starts_at, ends_at)`.
+
+    limit   where calls are refused with 429; None = never, what goes beyond is overage
+    """
+
+    meter: str
+    window: WindowKind
+    starts_at: datetime
+    ends_at: datetime
+    used: int
+    quota: int
+    limit: int | None
+    alerts_at: tuple[int, ...]
+
+    @property
+    def percent(self) -> int:
+        return self.used * FULL_PERCENT // self.quota if self.quota else 0
+
+    @property
+    def remaining(self) -> int:
+        """Units until calls are refused, else until overage begins; never below zero."""
+        bound = self.quota if self.limit is None else self.limit
+        return max(0, bound - self.used)
+
+    @property
+    def beyond(self) -> int:
+        """Units above the quota."""
+        return max(0, self.used - self.quota)
+
+    @property
+    def is_blocked(self) -> bool:
+        return self.limit is not None and self.used >= self.limit
+
+    @property
+    def alert_percent(self) -> int:
+        """The highest alert that is passed; 0 = none."""
+        return max((p for p in self.alerts_at if self.percent >= p), default=0)
+
+    @property
+    def scale(self) -> int:
+        """Where the gauge ends: at the refusal, else a quarter beyond the quota."""
+        bound = self.quota * 5 // 4 if self.limit is None else self.limit
+        return max(bound, self.quota)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitWarning:
+    """A quota of another plan that this period's use already exceeds."""
+
+    meter: str
+    used: int
+    quota: int
+    blocks: bool
+
+
+def quota_use_list(
+    *,
+    subscription: Subscription,
+    version: PlanVersion,
+    period: BillingPeriod,
+    reader: UsageReader,
+    now: datetime,
+) -> tuple[QuotaUse, ...]:
+    """Return a row per quota of `version`, in the plan's order.
+
+    :raises MeteringUnavailableError: when usage cannot be read.
+    """
+    read: dict[tuple[datetime, datetime], dict[str, int]] = {}
+    rows = []
+    for quota in version.limits.get("quotas", []):
+        window = WindowKind(quota.get("window", WindowKind.BILLING_PERIOD))
+        start, end = window_bounds(window, period=period, now=now)
+        if (start, end) not in read:
+            found = reader.meter_usage(
+                subscription_id=subscription.pk, environment="live", start=start, end=end
+            )
+            read[start, end] = {row.meter: int(row.billed + row.counted) for row in found}
+        rows.append(_use(quota, window, start, end, read[start, end].get(quota["meter"], 0)))
+    return tuple(rows)
+
+
+def _use(
+    quota: Mapping[str, Any], window: WindowKind, start: datetime, end: datetime, used: int
+) -> QuotaUse:
+    units, block = int(quota["quota"]), int(quota.get("block_at_percent", FULL_PERCENT))
+    return QuotaUse(
+        meter=quota["meter"],
+        window=window,
+        starts_at=start,
+        ends_at=end,
+        used=used,
+        quota=units,
+        limit=units * block // FULL_PERCENT if block else None,
+        alerts_at=tuple(quota.get("alerts_at", DEFAULT_ALERTS)),
+    )
+
+
+def window_bounds(
+    window: WindowKind, *, period: BillingPeriod, now: datetime
+) -> tuple[datetime, datetime]:
+    """Return the window that holds `now`: days, hours and calendar months in UTC."""
+    at = now.astimezone(UTC)
+    match window:
+        case WindowKind.BILLING_PERIOD:
+            return period.starts_at, period.ends_at
+        case WindowKind.CALENDAR_MONTH:
+            return month_windows(at)[0]
+        case WindowKind.DAY:
+            start = at.replace(hour=0, minute=0, second=0, microsecond=0)
+            return start, start + _DAY
+        case WindowKind.HOUR:
+            start = at.replace(minute=0, second=0, microsecond=0)
+            return start, start + _HOUR
+
+
+def meters_used(facts: Mapping[str, Mapping[str, MeterFact]]) -> dict[str, int]:
+    """Sum billed and counted units per meter over the stretches of a period."""
+    total: dict[str, int] = {}
+    for held in facts.values():
+        for meter, fact in held.items():
+            total[meter] = total.get(meter, 0) + int(fact.billed + fact.counted)
+    return total
+
+
+def limit_warnings(*, version: PlanVersion, used: Mapping[str, int]) -> tuple[LimitWarning, ...]:
+    """Name the monthly quotas of `version` that the use of this period exceeds."""
+    monthly = {WindowKind.BILLING_PERIOD, WindowKind.CALENDAR_MONTH}
+    rows = []
+    for quota in version.limits.get("quotas", []):
+        window = WindowKind(quota.get("window", WindowKind.BILLING_PERIOD))
+        units, spent = int(quota["quota"]), used.get(quota["meter"], 0)
+        if window in monthly and spent > units:
+            blocks = bool(int(quota.get("block_at_percent", FULL_PERCENT)))
+            rows.append(LimitWarning(quota["meter"], spent, units, blocks))
+    return tuple(rows)
