@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from billing.services.chain import Difference, differences
-from billing.services.drafts import flat_keys, tax_terms
+from billing.services.drafts import tax_terms
+from billing.services.kinds import flat_keys
 from billing.services.rated import Settlement, Stretch, period_rate, settle
 from billing.services.wallet import credit_terms, credit_terms_ahead, grant_list
 from portal.core.periods import period_of

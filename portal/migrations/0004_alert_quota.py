@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("portal", "0002_snapshot_refresh_and_triggers"),
+        ("portal", "0003_threshold_amounts"),
     ]
 
     operations = [
