@@ -4,6 +4,7 @@ from allauth.account.views import password_reset_from_key
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
+from portal.permissions import public_page
 from portal.views import admin_urls, developer_urls, site_urls
 
 handler400 = "portal.views.site.bad_request"
@@ -17,7 +18,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include(admin_urls)),
     re_path(  # allauth's own pattern knows no underscore, and our ids have one
         r"^accounts/password/reset/key/(?P<uidb36>[0-9a-z_]+)-(?P<key>.+)/$",
-        password_reset_from_key,
+        public_page(password_reset_from_key),
         name="account_reset_password_from_key",
     ),
     path("accounts/", include("allauth.urls")),
