@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from portal.api import urls as api_urls
 from portal.api.problems import nowhere
+from portal.permissions import public_page
 from portal.views import admin_urls, developer_urls, site_urls
 
 handler400 = "portal.views.site.bad_request"
@@ -20,7 +21,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include(api_urls)),
     re_path(  # allauth's own pattern knows no underscore, and our ids have one
         r"^accounts/password/reset/key/(?P<uidb36>[0-9a-z_]+)-(?P<key>.+)/$",
-        password_reset_from_key,
+        public_page(password_reset_from_key),
         name="account_reset_password_from_key",
     ),
     path("accounts/", include("allauth.urls")),

@@ -10,7 +10,7 @@ from portal.models import Credential
 from portal.services.credentials import credential_reveal_test
 from portal.usage import override
 from tests.e2e.conftest import Visitor
-from tests.factories.portal import PASSWORD, api
+from tests.factories.portal import PASSWORD, api, member, organization
 from tests.fakes.request_log import FakeRequestLog
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(90)]
@@ -80,9 +80,28 @@ def test_the_theme_form_works_without_script(visitor: Visitor) -> None:
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
 
 
-def test_the_drawer_opens_by_keyboard_without_script(visitor: Visitor) -> None:
+def test_the_skip_link_comes_first(visitor: Visitor) -> None:
     page = visitor.open("/styleguide", javascript=False, width=360)
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#content")).to_be_focused()
+
+
+def test_the_drawer_opens_by_keyboard(visitor: Visitor) -> None:
+    """Also with forced colors, where the focus ring and the current page must stay visible."""
+    who = member(organization())
+    url = f"/app/{who.organization.slug}/keys"
+    page = visitor.open(url, user=who.user, javascript=False, width=360)
+    page.emulate_media(forced_colors="active")
+    link = page.locator(".drawer").get_by_role("link", name="Usage")
+    expect(link).to_be_hidden()
+    page.locator(".drawer > summary").focus()
+    page.keyboard.press("Enter")
+    expect(link).to_be_visible()
+    for _ in range(3):  # Home, Keys, Usage
+        page.keyboard.press("Tab")
+    expect(link).to_be_focused()
+    assert link.evaluate("link => getComputedStyle(link).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Usage")

@@ -108,7 +108,9 @@ def test_the_queue_by_keyboard(visitor: Visitor, scene: Scene) -> None:
     page.keyboard.press("a")
     expect(page.get_by_role("status").first).to_contain_text("Approved")
     assert Invoice.objects.get(pk=href.rsplit("/", 1)[-1]).state == "approved"
+    page.wait_for_load_state()  # the keys work once the module has run
     page.keyboard.press("j")
+    expect(names.nth(0)).to_be_focused()
     page.keyboard.press("h")
     page.wait_for_url("**/invoices/*#reason")
     expect(page.get_by_label("Reason")).to_be_focused()
