@@ -6,8 +6,8 @@ from datetime import datetime
 
 from django.db.models import Count, Q, QuerySet, Sum
 
-from billing.models import Finding, Invoice
-from billing.states import InvoiceState
+from billing.models import CreditNote, Finding, Invoice
+from billing.states import InvoiceState, NoteState
 from portal.models import BillingPeriod, Organization
 
 
@@ -45,6 +45,14 @@ def visible_invoices(*, organization: Organization) -> "QuerySet[Invoice]":
         .exclude(state__in=hidden)
         .filter(number__isnull=False)
     )
+
+
+def visible_notes(*, organization: Organization) -> "QuerySet[CreditNote]":
+    """Return the credit notes that a customer sees: those that were issued, newest first."""
+    rows = CreditNote.objects.select_related(
+        "invoice__organization", "invoice__plan_version__plan"
+    )
+    return rows.filter(invoice__organization=organization, state=NoteState.ISSUED).order_by("-pk")
 
 
 def balance_minor(*, organization: Organization) -> list[tuple[str, int]]:

@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from billing.views import developer, finance, plan, plan_change, pricing, subscribe
+from billing.views import credits, developer, finance, plan, plan_change, pricing, subscribe
 from billing.webhooks import stripe_webhook
 
 FINANCE = "admin-console/finance"
@@ -50,6 +50,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
         developer.invoice_line,
         name="billing_invoice_line",
     ),
+    path(
+        "app/<slug:org>/billing/credits/<str:number>/pdf",
+        developer.credit_document,
+        name="billing_credit_pdf",
+    ),
     path(FINANCE, finance.board, name="finance_board"),
     path(f"{FINANCE}/review", finance.queue, name="finance_review"),
     path(f"{FINANCE}/review/approve", finance.queue_approve, name="finance_review_approve"),
@@ -63,6 +68,25 @@ urlpatterns: list[URLPattern | URLResolver] = [
         finance.invoice_document,
         name="finance_invoice_pdf",
     ),
+    path(
+        f"{FINANCE}/invoices/<str:reference>/credit",
+        credits.credit_new,
+        name="finance_credit_new",
+    ),
+    path(f"{FINANCE}/credits", credits.credit_list, name="finance_credits"),
+    path(f"{FINANCE}/credits/<str:note_id>", credits.credit_page, name="finance_credit"),
+    path(
+        f"{FINANCE}/credits/<str:note_id>/decide",
+        credits.credit_decide,
+        name="finance_credit_decide",
+    ),
+    path(
+        f"{FINANCE}/credits/<str:note_id>/pdf",
+        credits.credit_document,
+        name="finance_credit_pdf",
+    ),
+    path(f"{FINANCE}/disputes", credits.dispute_list, name="finance_disputes"),
+    path(f"{FINANCE}/reconcile", credits.finding_list, name="finance_findings"),
     path(f"{FINANCE}/reconcile/<str:reference>", finance.reconcile, name="finance_reconcile"),
     path(
         f"{FINANCE}/findings/<str:finding_id>/resolve",

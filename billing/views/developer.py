@@ -10,12 +10,13 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from billing.errors import BillingError
-from billing.models import CustomerAccount, Invoice, UsageSnapshot
+from billing.models import CollectionWait, CustomerAccount, Invoice, UsageSnapshot
 from billing.payments.stripe_adapter import collector
-from billing.selectors import balance_minor, visible_invoices
+from billing.selectors import balance_minor, visible_invoices, visible_notes
 from billing.services.accounts import card_setup_start
 from billing.services.documents import count_policy_text
 from billing.views.access import MONEY_ROLES, organization_of
+from billing.views.credits import note_pdf_answer
 from billing.views.finance import pdf_answer
 from billing.views.plan_rows import PlanRow, plan_rows
 from metering.errors import MeteringUnavailableError
@@ -65,6 +66,10 @@ def billing_home(request: HttpRequest, org: str) -> HttpResponse:
         "balances": balance_minor(organization=organization),
         "account": CustomerAccount.objects.filter(pk=organization.pk).first(),
         "invoices": visible_invoices(organization=organization)[:200],
+        "notes": visible_notes(organization=organization)[:200],
+        "action": visible_invoices(organization=organization).filter(
+            waiting_for__in=(CollectionWait.ACTION, CollectionWait.CARD)
+        ),
         "as_of": now(),
     }
     return render(request, "billing/app/billing.html", context)
@@ -88,6 +93,7 @@ def invoice_page(request: HttpRequest, org: str, number: str) -> HttpResponse:
         "lines": lines,
         "snapshots": UsageSnapshot.objects.filter(pk__in=ids).order_by("starts_at", "meter"),
         "policy": count_policy_text(invoice.plan_version.limits.get("count_policy")),
+        "notes": visible_notes(organization=organization).filter(invoice=invoice),
     }
     return render(request, "billing/app/invoice.html", context)
 
@@ -126,6 +132,14 @@ def invoice_line(request: HttpRequest, org: str, number: str, line_id: str) -> H
 def invoice_document(request: HttpRequest, org: str, number: str) -> HttpResponse:
     organization = organization_of(request, org, roles=MONEY_ROLES)
     return pdf_answer(_own_invoice(organization, number))
+
+
+@require_GET
+@login_required
+def credit_document(request: HttpRequest, org: str, number: str) -> HttpResponse:
+    organization = organization_of(request, org, roles=MONEY_ROLES)
+    notes = visible_notes(organization=organization)
+    return note_pdf_answer(get_object_or_404(notes, number=number))
 
 
 @require_POST

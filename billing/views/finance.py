@@ -30,7 +30,7 @@ from billing.services.invoices import invoice_rerate
 from billing.services.issue import alarm_clear
 from billing.services.payments import open_void
 from billing.services.reconcile import invoice_reconcile
-from billing.states import InvoiceState, can_move
+from billing.states import CREDITABLE, InvoiceState, can_move
 from billing.views.access import finance_only, signed_in
 from gateway.contracts.access_log import Charge
 from metering.errors import MeteringUnavailableError
@@ -102,7 +102,7 @@ def queue_approve(request: HttpRequest) -> HttpResponse:
     return redirect("finance_review")
 
 
-def _invoice(reference: str) -> Invoice:
+def invoice_named(reference: str) -> Invoice:
     rows = invoice_list()
     found = rows.filter(number=reference).first() or rows.filter(pk=reference).first()
     if found is None:
@@ -136,7 +136,7 @@ def _usage_by_route(invoice: Invoice) -> dict[str, Any] | None:
 @finance_only
 def invoice_review(request: HttpRequest, reference: str) -> HttpResponse:
     """Show the invoice as the customer sees it, beside what it rests on."""
-    invoice = _invoice(reference)
+    invoice = invoice_named(reference)
     lines = list(invoice.lines.all())
     ids = {snapshot_id for line in lines for snapshot_id in line.evidence}
     context = {
@@ -149,6 +149,8 @@ def invoice_review(request: HttpRequest, reference: str) -> HttpResponse:
         "baseline": baseline_of(invoice),
         "chain": Invoice.objects.filter(period=invoice.period).order_by("n"),
         "payments": invoice.payments.order_by("attempt"),
+        "notes": invoice.credit_notes.order_by("pk"),
+        "movements": invoice.movements.order_by("at"),
         "may": {
             "approve": invoice.state == InvoiceState.DRAFT,
             "hold": can_move(invoice.state, InvoiceState.HELD),
@@ -156,6 +158,7 @@ def invoice_review(request: HttpRequest, reference: str) -> HttpResponse:
             "void": can_move(invoice.state, InvoiceState.VOID)
             and invoice.state != InvoiceState.ISSUING,
             "rerate": invoice.state in {InvoiceState.DRAFT, InvoiceState.HELD},
+            "credit": invoice.state in CREDITABLE,
         },
         "as_of": now(),
     }
@@ -166,7 +169,7 @@ def invoice_review(request: HttpRequest, reference: str) -> HttpResponse:
 @finance_only
 def invoice_decide(request: HttpRequest, reference: str) -> HttpResponse:
     """Carry out one decision; a refusal comes back to the page as a message."""
-    invoice, actor = _invoice(reference), signed_in(request)
+    invoice, actor = invoice_named(reference), signed_in(request)
     decision, reason = request.POST.get("decision", ""), request.POST.get("reason", "").strip()
     if decision in {"hold", "void"} and not reason:
         messages.error(request, _("Give a reason."))
@@ -250,7 +253,7 @@ def export(request: HttpRequest, what: str) -> HttpResponseBase:
 @require_GET
 @finance_only
 def invoice_document(request: HttpRequest, reference: str) -> HttpResponse:
-    return pdf_answer(_invoice(reference))
+    return pdf_answer(invoice_named(reference))
 
 
 def pdf_answer(invoice: Invoice) -> HttpResponse:
@@ -273,7 +276,7 @@ def payments(request: HttpRequest) -> HttpResponse:
 @finance_only
 def reconcile(request: HttpRequest, reference: str) -> HttpResponse:
     """Show the four totals of one invoice; what differs is kept as a finding."""
-    invoice = _invoice(reference)
+    invoice = invoice_named(reference)
     totals, problem = None, ""
     try:
         totals = invoice_reconcile(
@@ -300,6 +303,6 @@ def finding_close(request: HttpRequest, finding_id: str) -> HttpResponse:
         finding_resolve(finding_id=finding_id, reason=reason, actor=signed_in(request), now=now())
     else:
         messages.error(request, _("Give a reason."))
-    if finding.invoice_id:
+    if finding.invoice_id and request.POST.get("back") != "list":
         return redirect("finance_reconcile", reference=finding.invoice_id)
-    return redirect("finance_board")
+    return redirect("finance_findings")

@@ -9,14 +9,24 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from billing.models import Invoice, WebhookInbox
+from billing.models import CreditNote, Finding, Invoice, NoteReason, WebhookInbox
+from billing.services.credit_notes import credit_note_draft
+from billing.services.findings import finding_open
 from billing.services.invoices import invoice_advance
 from portal.clock import wall_now
-from portal.models import StaffRole
+from portal.models import AuditEvent, StaffRole
 from tests.factories.billing import JAN, Customer, customer, user
 
 pytestmark = pytest.mark.django_db
-FINANCE = ("finance_board", "finance_review", "finance_invoices", "finance_payments")
+FINANCE = (
+    "finance_board",
+    "finance_review",
+    "finance_invoices",
+    "finance_payments",
+    "finance_credits",
+    "finance_disputes",
+    "finance_findings",
+)
 
 
 def as_(person: object) -> Client:
@@ -148,3 +158,115 @@ def test_webhooks_are_checked_on_both_sides(
         )
         assert answer.status_code == status, case
     assert WebhookInbox.objects.count() == (1 if status == 200 else 0)
+
+
+def paid_of(who: Customer) -> Invoice:
+    invoice = issued_of(who)
+    Invoice.objects.filter(pk=invoice.pk).update(state="paid", amount_paid_minor=4900)
+    return Invoice.objects.get(pk=invoice.pk)
+
+
+def test_finance_credits_an_invoice_and_approves_what_it_saw() -> None:
+    invoice = paid_of(customer())
+    line = invoice.lines.get()
+    client = as_(user(staff_role=StaffRole.FINANCE))
+    page = client.get(reverse("finance_invoice", args=[invoice.pk])).content.decode()
+    url = reverse("finance_credit_new", args=[invoice.pk])
+    assert url in page
+    assert "up to 49.00 USD" in client.get(url).content.decode()
+    fields = {"reason_code": "outage", "reason": "Outage", "settlement": "refund"}
+    for wrong in (
+        {},
+        {f"line-{line.pk}": "49.01"},
+        {f"line-{line.pk}": "1.001"},
+        {"goodwill": "x"},
+    ):
+        assert client.post(url, fields | wrong).status_code == 200
+        assert not CreditNote.objects.exists()
+    answer = client.post(url, fields | {f"line-{line.pk}": "9.50"})
+    note = CreditNote.objects.get()
+    own = reverse("finance_credit", args=[note.pk])
+    assert answer.headers["Location"] == own
+    assert (note.total_minor, note.settlement, note.state) == (950, "refund", "draft")
+    assert "9.50 USD" in client.get(own).content.decode()
+    assert note.content_hash in client.get(own).content.decode()
+    decide = reverse("finance_credit_decide", args=[note.pk])
+    client.post(decide, {"decision": "approve", "content_hash": "stale"})
+    client.post(decide, {"decision": "void"})
+    assert CreditNote.objects.get().state == "draft"
+    client.post(decide, {"decision": "approve", "content_hash": note.content_hash})
+    assert CreditNote.objects.get().state == "approved"
+    assert client.get(reverse("finance_credit_pdf", args=[note.pk])).content.startswith(b"%PDF")
+    assert "9.50 USD" in client.get(reverse("finance_credits")).content.decode()
+
+
+def test_a_draft_is_not_credited() -> None:
+    draft = draft_of(customer())
+    client = as_(user(staff_role=StaffRole.FINANCE))
+    answer = client.get(reverse("finance_credit_new", args=[draft.pk]))
+    assert answer.status_code == 302
+
+
+def test_a_customer_sees_its_issued_notes_alone() -> None:
+    who, stranger = customer(), customer(name="Other")
+    invoice = paid_of(who)
+    note = credit_note_draft(
+        invoice_id=invoice.pk,
+        goodwill_minor=500,
+        reason_code=NoteReason.OUTAGE,
+        reason="Sorry for the outage",
+        now=JAN,
+    )
+    slug = who.organization.slug
+    home = reverse("billing_home", args=[slug])
+    page = reverse("billing_invoice", args=[slug, invoice.number])
+    assert "Sorry for the outage" not in as_(who.owner).get(page).content.decode()
+    for state in ("approved", "issuing", "issued"):
+        CreditNote.objects.filter(pk=note.pk).update(state=state)
+    CreditNote.objects.filter(pk=note.pk).update(number="CN-2026-000001", issued_at=JAN)
+    assert "Sorry for the outage" in as_(who.owner).get(page).content.decode()
+    assert "CN-2026-000001" in as_(who.owner).get(home).content.decode()
+    pdf = reverse("billing_credit_pdf", args=[slug, "CN-2026-000001"])
+    assert as_(who.owner).get(pdf).content.startswith(b"%PDF")
+    assert as_(stranger.owner).get(pdf).status_code == 404
+    own = reverse("billing_credit_pdf", args=[stranger.organization.slug, "CN-2026-000001"])
+    assert as_(stranger.owner).get(own).status_code == 404
+
+
+def test_a_confirmation_and_a_missing_card_are_told_on_the_pages() -> None:
+    who = customer()
+    invoice = issued_of(who)
+    home = reverse("billing_home", args=[who.organization.slug])
+    page = reverse("billing_invoice", args=[who.organization.slug, invoice.number])
+    for wait, text in (("action", "asks you to confirm"), ("card", "a card that is no longer")):
+        Invoice.objects.filter(pk=invoice.pk).update(
+            waiting_for=wait, hosted_url="https://pay.example.test/i"
+        )
+        for url in (home, page):
+            shown = as_(who.owner).get(url).content.decode()
+            assert text in shown
+            assert "https://pay.example.test/i" in shown
+    finance = as_(user(staff_role=StaffRole.FINANCE)).get(reverse("finance_payments"))
+    assert "A card" in finance.content.decode()
+
+
+def test_findings_are_resolved_with_a_reason() -> None:
+    who = customer()
+    row = finding_open(
+        key="k",
+        kind="collector",
+        detail="They differ",
+        organization_id=who.organization.pk,
+        now=JAN,
+    )
+    client = as_(user(staff_role=StaffRole.FINANCE))
+    listed = reverse("finance_findings")
+    assert "They differ" in client.get(listed).content.decode()
+    url = reverse("finance_finding", args=[row.pk])
+    client.post(url, {"reason": " ", "back": "list"})
+    assert Finding.objects.get().resolved_at is None
+    assert (
+        client.post(url, {"reason": "Paid by wire", "back": "list"}).headers["Location"] == listed
+    )
+    assert Finding.objects.get().resolution == "Paid by wire"
+    assert AuditEvent.objects.get(action="finding.resolve").reason == "Paid by wire"
