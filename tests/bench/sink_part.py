@@ -20,7 +20,8 @@ from tests.sink_process import SinkProcess
 EVENTS: Final = 400_000
 _LOOK_EVERY_S: Final = 0.05
 _WITHIN_S: Final = 300
-_COUNTS: Final = "SELECT count(), uniqExact(stream, seq) FROM access_log"
+_COUNT: Final = "SELECT count() FROM access_log"  # read off the parts: it costs the sink nothing
+_DISTINCT: Final = "SELECT uniqExact(stream, seq) FROM access_log"
 
 
 def run_sink(folder: Path, *, rounds: int, events: int = EVENTS) -> tuple[list[Figure], list[str]]:
@@ -52,15 +53,16 @@ def _drain(clickhouse: Embedded, rows: int) -> float:
     client = ClickHouse(clickhouse.url_readonly)
     try:
         deadline = time.monotonic() + _WITHIN_S
-        while not (first := _counts(client)[0]):
+        while not (first := _number(client, _COUNT)):
             _pause(deadline)
         begun = time.perf_counter()
-        while (found := _counts(client))[0] < rows:
+        while (found := _number(client, _COUNT)) < rows:
             _pause(deadline)
         taken_s = time.perf_counter() - begun
+        distinct = _number(client, _DISTINCT)
     finally:
         client.close()
-    check_rows(found, rows=rows)
+    check_rows((found, distinct), rows=rows)
     if first == rows:
         raise InvalidRunError("all events came in one insert; there is nothing to measure")
     return (rows - first) / taken_s
@@ -76,9 +78,9 @@ def check_rows(found: tuple[int, int], *, rows: int) -> None:
         raise InvalidRunError(msg)
 
 
-def _counts(client: ClickHouse) -> tuple[int, int]:
-    (row,) = client.rows(_COUNTS)
-    return int(str(row[0])), int(str(row[1]))
+def _number(client: ClickHouse, sql: str) -> int:
+    (row,) = client.rows(sql)
+    return int(str(row[0]))
 
 
 def _pause(deadline: float) -> None:
