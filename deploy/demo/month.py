@@ -1,9 +1,9 @@
 """`make demo-traffic`: real requests of three customers, a month's end, the totals compared.
 
 Needs a running `make up` or `make stack`; `TOLLWAY_DATA_DIR` names it. For each customer it
-compares what its client counted, the usage page's CSV, the gateway's own `/me/usage` and the
-closed period (the draft's line, or the frozen usage where the plan has no price for calls).
-They agree, or it exits with 1.
+compares what its client counted, the usage page's CSV, the REST API, the gateway's own `/me/usage`
+and the closed period (the draft's line, or the frozen usage where the plan has no price for
+calls). They agree, or it exits with 1.
 """
 
 import asyncio
@@ -36,6 +36,7 @@ from metering.queries import UsageFilter  # noqa: E402
 from portal import clock  # noqa: E402
 from portal.models import BillingPeriod, Consumer, Environment, Plan, User  # noqa: E402
 from portal.services.accounts import account_provision  # noqa: E402
+from portal.services.api_tokens import api_token_create  # noqa: E402
 from portal.services.clock_control import clock_advance  # noqa: E402
 from portal.services.credentials import credential_create  # noqa: E402
 from portal.services.subscriptions import subscription_create  # noqa: E402
@@ -61,7 +62,13 @@ def new_customer(plan: str, *, password: str, now: datetime) -> Customer:
     issued = credential_create(
         consumer=consumer, name="Demo", environment=Environment.LIVE, actor=None, now=now
     )
-    return Customer(plan, email, consumer.organization.slug, subscription.pk, issued.secret)
+    token = api_token_create(
+        user=user, name="Demo", scopes=["read"], expires_at=None,
+        wall=clock.wall_now(), now=now, actor_label="demo traffic",
+    )  # fmt: skip
+    return Customer(
+        plan, email, consumer.organization.slug, subscription.pk, issued.secret, token.secret
+    )
 
 
 def all_recorded(customers: list[Customer], *, since: datetime) -> bool:

@@ -7,6 +7,7 @@ import asyncio
 import csv
 import http.cookiejar
 import io
+import json
 import re
 import time
 import urllib.parse
@@ -35,6 +36,7 @@ class Customer:
     slug: str
     subscription_id: str
     key: str
+    token: str
     statuses: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -115,11 +117,15 @@ class Browser:
         self.read("/accounts/login/", form)
 
 
+def usage_query(day: str) -> str:
+    return f"env=live&by=status&from={day}&to={day}"
+
+
 def usage_page(customer: Customer, *, portal_url: str, password: str, day: str) -> tuple[int, int]:
     """Return (requests answered 2xx or 3xx, units) of the usage page's CSV by status."""
     browser = Browser(portal_url)
     browser.sign_in(customer.email, password)
-    query = f"env=live&by=status&from={day}&to={day}"
+    query = usage_query(day)
     rows = csv.DictReader(io.StringIO(browser.read(f"/app/{customer.slug}/usage.csv?{query}")))
     good = units = 0
     for row in rows:
@@ -127,6 +133,18 @@ def usage_page(customer: Customer, *, portal_url: str, password: str, day: str) 
         good += int(row["requests"]) if status.startswith(("2", "3")) else 0
         units += int(row.get("units_requests", 0))
     return good, units
+
+
+def usage_api(customer: Customer, *, portal_url: str, day: str) -> tuple[int, int]:
+    """Return the same two numbers from the REST API."""
+    request = urllib.request.Request(  # noqa: S310 - loopback http
+        f"{portal_url}/api/v1/organizations/{customer.slug}/usage?{usage_query(day)}",
+        headers={"Authorization": f"Bearer {customer.token}"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+        document = json.load(response)
+    good = sum(row["requests"] for row in document["rows"] if row["name"].startswith(("2", "3")))
+    return good, int(document["total"]["units"].get("requests", "0"))
 
 
 async def own_usage(customer: Customer, *, url: str) -> int:
@@ -157,17 +175,18 @@ def compare(customers: list[Customer], closed: dict[str, int], **portal: str) ->
         good, units = usage_page(
             customer, portal_url=portal["url"], password=portal["password"], day=portal["day"]
         )
-        numbers = (customer.billed, good, closed[customer.subscription_id])
+        api_good, api_units = usage_api(customer, portal_url=portal["url"], day=portal["day"])
+        numbers = (customer.billed, good, api_good, closed[customer.subscription_id])
         keeps = customer.billed + customer.counted
-        counters = (keeps, units, int(portal[f"used:{customer.subscription_id}"]))
+        counters = (keeps, units, api_units, int(portal[f"used:{customer.subscription_id}"]))
         is_equal = len(set(numbers)) == 1 and len(set(counters)) == 1
         wrong += not is_equal
         print(  # noqa: T201
             f"{customer.plan:<8} client {dict(sorted(customer.statuses.items()))}\n"
             f"         billed: client {numbers[0]}, usage page {numbers[1]}, "
-            f"closed period {numbers[2]}\n"
+            f"REST API {numbers[2]}, closed period {numbers[3]}\n"
             f"         billed + counted: client {counters[0]}, usage page {counters[1]}, "
-            f"/me/usage {counters[2]}\n"
+            f"REST API {counters[2]}, /me/usage {counters[3]}\n"
             f"         {'equal' if is_equal else 'DIFFERENT'}"
         )
     return wrong
