@@ -1,6 +1,7 @@
 """Issuing and collecting through a collector that loses answers, declines and disagrees."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.core import mail
@@ -8,14 +9,22 @@ from django.core import mail
 from billing.errors import CollectorBusyError, CollectorUnavailableError
 from billing.models import CustomerAccount, Invoice, Outbox, Payment
 from billing.payments.port import Card
+from billing.services.close import due_enqueue, late_enqueue
 from billing.services.documents import invoice_pdf
 from billing.services.dunning import block_due
 from billing.services.invoices import invoice_advance
-from billing.services.issue import alarm_clear, invoice_issue, issue_due_list
+from billing.services.issue import alarm_clear, invoice_issue, issue_due_list, line_drafts
 from billing.services.payments import collect_due_list, open_void, payment_collect
 from billing.services.review import invoice_approve
-from portal.models import Organization
-from tests.factories.billing import JAN, Customer, customer, finance_user
+from portal.models import BillingPeriod, Organization
+from tests.factories.billing import (
+    FEB,
+    JAN,
+    Customer,
+    customer,
+    finance_user,
+    plan_version,
+)
 from tests.fakes.collector import FakeCollector
 
 pytestmark = pytest.mark.django_db
@@ -166,3 +175,24 @@ def test_void_leaves_the_lines_to_the_next_document() -> None:
     )
     invoice.refresh_from_db()
     assert (invoice.state, collector.invoices["in_1"].status) == ("void", "void")
+
+
+def test_more_lines_than_the_collector_takes_fold_by_size() -> None:
+    prices = [{"key": f"fee{n:03d}", "model": "flat", "amount": f"{n}.00"} for n in range(1, 301)]
+    who = customer(version=plan_version(terms={"prices": prices}), tax="20")
+    draft = invoice_advance(period_id=who.january.pk, now=JAN).invoice
+    assert draft is not None
+    lines = line_drafts(draft)
+    assert (len(lines), sum(line.amount_minor for line in lines)) == (250, draft.total_minor)
+    assert [line.line_key for line in lines[-2:]] == [":rest", ":tax"]
+    assert lines[0].line_key == "fee053"  # the fifty-two smallest are folded
+    assert lines[-2].amount_minor == sum(range(1, 53)) * 100
+
+
+def test_the_scans_send_every_row(django_capture_on_commit_callbacks: Any) -> None:
+    rows = [customer(name=f"Acme{n}") for n in range(3)]
+    BillingPeriod.objects.filter(pk=rows[0].january.pk).update(closed_at=JAN)
+    with django_capture_on_commit_callbacks() as sent:
+        assert due_enqueue(now=FEB, grace_s=0) == 2
+        assert late_enqueue(now=FEB) == 1
+    assert len(sent) == 3
