@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from billing.views import developer, finance, pricing
+from billing.views import developer, error_codes, finance, pricing
 from billing.webhooks import stripe_webhook
 
 FINANCE = "admin-console/finance"
@@ -10,6 +10,7 @@ FINANCE = "admin-console/finance"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("webhooks/stripe", stripe_webhook, name="stripe_webhook"),
     path("pricing", pricing.pricing, name="pricing"),
+    path("docs/errors", error_codes.errors_page, name="docs_errors"),
     path(
         "admin-console/plans/versions/<str:version_id>/preview",
         pricing.plan_preview,

@@ -16,7 +16,7 @@ from gateway.core.compile import Admit, Cost, failure_cost
 from gateway.core.decision import Deny
 from gateway.core.events import RequestRecord
 from gateway.core.limit_headers import level_lines, returned_levels
-from gateway.core.problems import PROBLEMS
+from gateway.contracts.problems import PROBLEMS
 from gateway.core.request_head import request_head
 from gateway.core.settle import outcome_of
 from gateway.errors import SpoolFullError, UpstreamError
