@@ -31,6 +31,7 @@ from deploy.processes import Process, processes, supervisor_config
 from deploy.servers import Server, start_kafka, start_postgres, start_redis
 
 START_TIMEOUT_S = 90
+DAYS = 34  # a whole billing period, and what has come since
 
 
 class StartError(Exception):
@@ -191,8 +192,13 @@ def outside_servers(mode: str, data: Path) -> Iterator[Outside]:
 
 
 @contextmanager
-def running(installation: Installation) -> Iterator[Supervisor]:
-    """Run a prepared installation: databases migrated, every process useful."""
+def running(
+    installation: Installation, *, days: int
+) -> Iterator[tuple[Supervisor, dict[str, Any]]]:
+    """Run a prepared installation: migrated, seeded when empty, every process useful.
+
+    days   of the demo's past to play where the database was empty
+    """
     with tempfile.TemporaryDirectory(prefix="tollway-") as runtime:
         supervisor = Supervisor(installation, Path(runtime))
         try:
@@ -200,8 +206,10 @@ def running(installation: Installation) -> Iterator[Supervisor]:
             everything = processes(installation)
             supervisor.start([p for p in everything if p.wave == 0])
             migrate(installation)
+            access = seed(installation, days=days)
             supervisor.start([p for p in everything if p.wave == 1])
-            yield supervisor
+            replay(installation)
+            yield supervisor, access
         finally:
             supervisor.stop()
 
@@ -238,7 +246,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def run(mode: str, data: Path, *, once: bool) -> None:
+def run(mode: str, data: Path, *, once: bool, days: int) -> None:
     installation = Installation(
         mode=mode,
         data=data.resolve(),
@@ -250,24 +258,18 @@ def run(mode: str, data: Path, *, once: bool) -> None:
     with outside_servers(mode, installation.data) as outside:
         installation = replace(installation, outside=outside)
         installation.write_env()
-        with running(installation) as supervisor:
-            access = seed(installation)
+        with running(installation, days=days) as (supervisor, access):
             print(describe(installation, access), flush=True)  # noqa: T201 - for the user
             if not once:
                 supervisor.process.wait()
 
 
-def seed(installation: Installation) -> dict[str, Any]:
+def seed(installation: Installation, *, days: int) -> dict[str, Any]:
     """Seed the demo when the database is empty, and return how to get in."""
+    upstream = f"http://{LOOPBACK}:{installation.ports.upstream}"
+    command = ["-m", "deploy.demo.seed", "--data", str(installation.data)]
     printed = run_tool(
-        [
-            "-m",
-            "deploy.demo.seed",
-            "--data",
-            str(installation.data),
-            "--upstream",
-            f"http://{LOOPBACK}:{installation.ports.upstream}",
-        ],
+        [*command, "--upstream", upstream, "--days", str(days)],
         installation.control_plane(),
         "The demo could not be seeded.",
     )
@@ -275,15 +277,28 @@ def seed(installation: Installation) -> dict[str, Any]:
     return access
 
 
+def replay(installation: Installation) -> None:
+    """Play the demo's past through the gateway where the clock has not reached today yet."""
+    print("Playing the demo's last month through the gateway ...", flush=True)  # noqa: T201
+    run_tool(
+        ["-m", "deploy.demo.replay", "--data", str(installation.data)],
+        installation.control_plane(),
+        "The demo's month could not be played.",
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mode", choices=["embedded", "stack"], default="embedded")
     parser.add_argument("--data", type=Path, default=ROOT / "data")
     parser.add_argument("--once", action="store_true", help="start, print, stop (for tests)")
+    parser.add_argument(
+        "--days", type=int, default=DAYS, help="of the demo's past to play at the first start"
+    )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        run(options.mode, options.data, once=options.once)
+        run(options.mode, options.data, once=options.once, days=options.days)
     except StartError as error:
         print(f"\n{error}", file=sys.stderr)  # noqa: T201
         return 1

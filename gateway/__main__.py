@@ -16,7 +16,7 @@ from gateway.contracts.environment import SettingsError
 from gateway.identity import claim_boot_id, node_id
 from gateway.shipping import ship
 from gateway.storage import open_ports
-from gateway.workers import run_workers, worker_command
+from gateway.workers import run_workers, when_parent_ends, worker_command
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,7 +32,8 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     if len(arguments) == 4 and arguments[0] == "worker":
         index, node, boot = arguments[1:]
-        return serve(settings, Identity(node=node, boot=boot, worker=int(index)))
+        identity = Identity(node=node, boot=boot, worker=int(index))
+        return serve(settings, identity, has_parent=True)
     if arguments == ["shipper"]:
         return ship(settings)
     if arguments:
@@ -60,14 +61,16 @@ def check_parser() -> None:
         )
 
 
-def serve(settings: GatewaySettings, identity: Identity) -> int:
-    """Run one worker on a loop of its own; SIGTERM and SIGINT stop it in order."""
+def serve(settings: GatewaySettings, identity: Identity, *, has_parent: bool = False) -> int:
+    """Run one worker on a loop; SIGTERM, SIGINT and its parent's end stop it in order."""
 
     async def run() -> int:
         worker = Worker(settings, identity, open_ports=open_ports)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
+        if has_parent:
+            when_parent_ends(loop, worker.stop)
         return await worker.run()
 
     return uvloop.run(run())

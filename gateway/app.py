@@ -8,8 +8,8 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.adapters.clock import ProductClock
@@ -21,7 +21,7 @@ from gateway.core.addresses import TrustedProxies, parse_networks
 from gateway.core.compile import Options, compile_snapshot
 from gateway.edge import EdgeLimits, EdgeServer
 from gateway.errors import GatewayError
-from gateway.metrics import Stats
+from gateway.metrics import Figure, Stats
 from gateway.ports import Clock, Quota, Spool
 from gateway.private_port import PrivatePort
 from gateway.proxy import Proxy
@@ -46,12 +46,15 @@ class Identity:
 class Ports:
     """The two stateful ports of a worker, open.
 
-    tidy   counts what is done into the checkpoint, and removes it; called every few seconds
+    tidy      counts what is done into the checkpoint, and removes it; called every few seconds
+    gauges, counters   what the adapters have to say on `/metrics`
     """
 
     spool: Spool
     quota: Quota
     tidy: Callable[[Snapshot], Awaitable[None]]
+    gauges: Mapping[str, Figure] = field(default_factory=dict)
+    counters: Mapping[str, Figure] = field(default_factory=dict)
 
 
 OpenPorts = Callable[[GatewaySettings, Identity, Clock, Snapshot], Awaitable[Ports]]
@@ -141,7 +144,11 @@ class Worker:
         """Serve until stopped; return the exit code."""
         settings = self.settings
         base = settings.private_port
-        await self._private.open(settings.private_host, base + self.identity.worker if base else 0)
+        await self._private.open(
+            settings.private_host,
+            base + self.identity.worker if base else 0,
+            within_s=settings.stop_grace_s if settings.workers > 1 else 0,
+        )
         last_good = self._poll.load_last_good()
         if last_good is not None:
             await self.apply(last_good)
@@ -225,6 +232,8 @@ class Worker:
         self.stats.gauges["tollway_spool_has_room"] = (
             "1 while the spool takes requests", lambda: float(spool.has_room())
         )  # fmt: skip
+        self.stats.gauges.update(self._ports.gauges)
+        self.stats.counters.update(self._ports.counters)
 
     async def _listen(self) -> None:
         if self._proxy is None:

@@ -22,6 +22,10 @@ _BOUNDS_US: Final = tuple(int(bound * 1_000_000) for bound in BUCKETS_S)
 MAX_AUTH_ENTRIES: Final = 10_000
 
 
+Figure = tuple[str, Callable[[], float]]
+"""What a figure says, and how it is read."""
+
+
 class Histogram:
     """Durations in microseconds, counted into fixed buckets."""
 
@@ -58,7 +62,7 @@ class AuthEntry:
 
 
 class Stats:
-    """Counters of one worker. `gauges` are read at scrape time."""
+    """Counters of one worker. `gauges` and `counters` are read at scrape time."""
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, str, int]] = Counter()  # route, decision, status
@@ -75,7 +79,8 @@ class Stats:
         self.latency = Histogram()
         self.upstream_latency = Histogram()
         self.auth_log: deque[AuthEntry] = deque(maxlen=MAX_AUTH_ENTRIES)
-        self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self.gauges: dict[str, Figure] = {}
+        self.counters: dict[str, Figure] = {}
 
     def collect(self) -> Iterator[Metric]:
         """Yield the Prometheus families (the collector protocol of `prometheus_client`)."""
@@ -110,6 +115,8 @@ class Stats:
         for name, (text, count) in counters.items():
             yield CounterMetricFamily(name, text, value=count)
         yield GaugeMetricFamily("tollway_in_flight", "Requests in flight", value=self.in_flight)
+        for name, (text, read) in self.counters.items():
+            yield CounterMetricFamily(name, text, value=read())
         for name, (text, read) in self.gauges.items():
             yield GaugeMetricFamily(name, text, value=read())
 

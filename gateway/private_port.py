@@ -3,13 +3,19 @@
 A listener of its own (8081 + worker index); no path of the data plane reaches it (§20).
 """
 
+import asyncio
+import errno
+import time
 from collections.abc import Callable
+from typing import Final
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.metrics import Stats
+
+_PORT_AGAIN_S: Final = 0.1
 
 
 class PrivatePort:
@@ -26,10 +32,21 @@ class PrivatePort:
         self._runner = web.AppRunner(app, access_log=None)
         self.port = 0
 
-    async def open(self, host: str, port: int) -> None:
+    async def open(self, host: str, port: int, *, within_s: float) -> None:
+        """Listen; a worker of the last start may hold the port until it has stopped in order.
+
+        :raises OSError: when the port is still taken after `within_s`.
+        """
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        await site.start()
+        deadline_s = time.monotonic() + within_s
+        while True:
+            try:
+                await web.TCPSite(self._runner, host, port).start()
+                break
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() > deadline_s:
+                    raise
+                await asyncio.sleep(_PORT_AGAIN_S)
         self.port = self._runner.addresses[0][1]
 
     async def close(self) -> None:

@@ -25,6 +25,7 @@ from gateway.config import GatewaySettings
 from gateway.contracts.snapshot import Snapshot
 from gateway.core.quota_replay import counted_charges
 from gateway.ports import Clock, Quota
+from gateway.spool_figures import NodeBacklog, spool_counters, spool_gauges
 
 _log = logging.getLogger(__name__)
 
@@ -64,20 +65,31 @@ async def open_ports(
         ),
     )
     counters = _Counters(settings, stream=spool.stream, used=used)
-    await counters.settle(now_us=now_us)
-    is_owner = identity.worker == 0 and not settings.kafka_bootstrap_servers
+    await counters.settle(keeper, now_us=now_us)
+    backlog = NodeBacklog(root, clock)
+    is_first = identity.worker == 0
+    is_owner = is_first and not settings.kafka_bootstrap_servers
 
     async def tidy(current: Snapshot) -> None:
-        await counters.settle(now_us=clock.now_us())
+        keeper = build_keeper(settings, current)
+        await counters.settle(keeper, now_us=clock.now_us())
         if is_owner:
-            sweep = partial(build_keeper(settings, current).sweep, now_us=clock.now_us())
+            sweep = partial(keeper.sweep, now_us=clock.now_us())
             await asyncio.to_thread(sweep)
+        if is_first:
+            await asyncio.to_thread(backlog.look)
 
-    return Ports(spool=spool, quota=counters.quota, tidy=tidy)
+    return Ports(
+        spool=spool,
+        quota=counters.quota,
+        tidy=tidy,
+        gauges=spool_gauges(spool) | (backlog.gauges() if is_first else {}),
+        counters=spool_counters(spool),
+    )
 
 
 class _Counters:
-    """The quota port, and what dead streams used until it has been told."""
+    """The quota port, and what dead streams used, told to Redis until it knows."""
 
     def __init__(
         self,
@@ -87,23 +99,30 @@ class _Counters:
         used: Mapping[str, Mapping[str, WindowUse]],
     ) -> None:
         self._redis: RedisQuota | None = None
-        self._unsettled: Mapping[str, Mapping[str, WindowUse]] = {}
+        self._used: Mapping[str, Mapping[str, WindowUse]] | None = used  # until it is told
         if settings.redis_url:
             self._redis = RedisQuota(url=settings.redis_url, stream=stream)
-            self._unsettled = used
             self.quota: Quota = self._redis
         else:
             memory = MemoryQuota()
             memory.restore(used.values())
             self.quota = memory
 
-    async def settle(self, *, now_us: int) -> None:
-        """Tell Redis; while it is away the next call tries again."""
-        if self._redis is None or not self._unsettled:
+    async def settle(self, keeper: SpoolKeeper, *, now_us: int) -> None:
+        """Tell Redis what dead streams used: at boot, and again when it comes back empty.
+
+        While it is away the next call tries again.
+        """
+        if self._redis is None:
             return
         try:
-            await self._redis.settle(self._unsettled, now_us=now_us)
+            if self._used is None:
+                if await self._redis.is_settled():
+                    return
+                _log.warning("quota: Redis has lost its data; settling the dead streams again")
+                self._used = await asyncio.to_thread(keeper.rebuild, now_us=now_us)
+            await self._redis.settle(self._used, now_us=now_us)
         except (RedisError, OSError) as error:
             _log.warning("quota: the dead streams are not settled yet: %s", error)
             return
-        self._unsettled = {}
+        self._used = None

@@ -1,15 +1,18 @@
 """The parent of several workers: starts them, passes signals on, ends when one of them dies.
 
-It restarts nothing: a supervisor above it does (`supervisord`, a container runtime).
+It restarts nothing: a supervisor above it does (`supervisord`, a container runtime). A worker
+outlives it by no more than its orderly stop: each one's standard input is a pipe that the parent
+holds open, and whose end says that the parent is gone, killed ones included.
 """
 
+import asyncio
 import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final
 
@@ -27,7 +30,10 @@ def run_workers(commands: Sequence[Sequence[str]]) -> int:
 
     :returns: 0 after an orderly stop, else the exit code of the first that failed.
     """
-    children = [subprocess.Popen(command, env=os.environ) for command in commands]  # noqa: S603
+    children = [
+        subprocess.Popen(command, env=os.environ, stdin=subprocess.PIPE)  # noqa: S603 - our own
+        for command in commands
+    ]
     stopping = False
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -46,7 +52,22 @@ def run_workers(commands: Sequence[Sequence[str]]) -> int:
             stopping = True
             _terminate(children)
         time.sleep(_LOOK_EVERY_S)
+    for child in children:
+        child.communicate()  # closes our end of its standard input
     return failed or max((_exit_code(child) for child in children), default=0)
+
+
+def when_parent_ends(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+    """Let a worker stop once the parent that holds its standard input is gone."""
+    stdin = sys.stdin.fileno()
+
+    def look() -> None:
+        if not os.read(stdin, 1):
+            loop.remove_reader(stdin)
+            _log.warning("the parent of the workers is gone; stopping")
+            stop()
+
+    loop.add_reader(stdin, look)
 
 
 def _exit_code(child: subprocess.Popen[bytes]) -> int:

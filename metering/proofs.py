@@ -1,6 +1,11 @@
 """What ClickHouse holds of each stream: the facts of the completeness proof, and the prefixes that
 the sink goes on from.
 
+What is proven is that every seq is there once or more. The running `line_hash` of a seal is not
+checked here: it covers the bytes of the lines, and the log keeps their columns, not their bytes.
+It serves whoever holds the lines, in a segment of the spool or in Kafka. On their way the bytes
+are held by the checksum of each block, up to the insert.
+
 Three tables say it together: `access_log` (through its projection by stream), `dead_letter`, and
 `proven_seal`, from which counting starts. Two rows of one seq are one here.
 """

@@ -3,8 +3,12 @@
 import logging
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
+from typing import Final, Protocol
 
+from kafka.errors import KafkaError
 from prometheus_client import start_http_server
 
 from metering import sink_metrics
@@ -14,6 +18,15 @@ from metering.sink_checkpoint import Checkpoint
 from metering.sink_delivery import StoppedError
 from metering.sink_kafka import KafkaSink
 from metering.sink_spool import SpoolSink
+
+AGAIN_AFTER_S: Final = 1.0
+
+
+class Runs(Protocol):
+    """A sink at work."""
+
+    def run(self) -> None: ...
+
 
 log = logging.getLogger("tollway.sink")
 
@@ -38,18 +51,37 @@ def run_sink(settings: SinkSettings) -> None:
     clickhouse = ClickHouse(settings.clickhouse_url)
     try:
         if settings.kafka_servers:
-            KafkaSink(
+            build = partial(
+                KafkaSink,
                 servers=settings.kafka_servers,
                 group=settings.kafka_group,
                 clickhouse=clickhouse,
                 stop=stop,
-            ).run()
+            )
+            run_through_outages(build, stop=stop)
         else:
             _run_spool(settings, clickhouse, stop)
     except StoppedError:
         log.info("stopped while ClickHouse was away")
     finally:
         clickhouse.close()
+
+
+def run_through_outages(
+    build: Callable[[], Runs], *, stop: threading.Event, again_s: float = AGAIN_AFTER_S
+) -> None:
+    """Run a sink, and a new one whenever Kafka fails it, until told to stop.
+
+    A new one takes over as after a restart: what was noted is redone first.
+
+    :raises StoppedError: when told to stop while ClickHouse is away.
+    """
+    while not stop.is_set():
+        try:
+            build().run()
+        except KafkaError as error:
+            log.warning("%s: %s; goes on in a moment", type(error).__name__, error)
+            stop.wait(again_s)
 
 
 def _run_spool(settings: SinkSettings, clickhouse: ClickHouse, stop: threading.Event) -> None:

@@ -129,8 +129,10 @@ class KafkaSink:
 
     def close(self) -> None:
         """Leave the group, so that the others take over at once."""
-        self._consumer.close(autocommit=False)
-        self._producer.close(timeout=5)
+        try:
+            self._consumer.close(autocommit=False)
+        finally:
+            self._producer.close(timeout=5)
 
     def step(self) -> None:
         """Poll once and deliver what came."""

@@ -115,6 +115,11 @@ class GatewayProcess:
         except (OSError, http.client.HTTPException):
             return False
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()

@@ -1,14 +1,15 @@
 """Seeds the demo when the database is empty, then prints how to get in, as one line of JSON.
 
-One API (imported from the upstream's own OpenAPI file), three plans, three people. Everything goes
-through the same services that the pages call.
+One API (imported from the upstream's own OpenAPI file), three plans, three people, and customers
+whose month `replay` will play. Everything goes through the same services that the pages call.
 """
 
 import argparse
 import json
 import os
 import sys
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings.local")
 django.setup()
 
-from django.db import transaction  # noqa: E402 - Django must be set up before its models load
+from allauth.account.models import EmailAddress  # noqa: E402 - Django must be set up first
+from django.db import transaction  # noqa: E402
 
 from portal import clock  # noqa: E402
 from portal.models import (  # noqa: E402
     Api,
     Consumer,
     Credential,
+    Environment,
     Organization,
     Plan,
     PlanVersion,
@@ -32,7 +35,8 @@ from portal.models import (  # noqa: E402
 )
 from portal.services.accounts import account_provision  # noqa: E402
 from portal.services.catalog import api_save, upstream_save  # noqa: E402
-from portal.services.credentials import credential_reveal_test  # noqa: E402
+from portal.services.clock_control import clock_start  # noqa: E402
+from portal.services.credentials import credential_create, credential_reveal_test  # noqa: E402
 from portal.services.openapi_import import openapi_import  # noqa: E402
 from portal.services.plans import (  # noqa: E402
     plan_save,
@@ -43,12 +47,32 @@ from portal.services.plans import (  # noqa: E402
 from portal.services.subscriptions import subscription_create  # noqa: E402
 
 OPENAPI = Path(__file__).with_name("openapi.yaml")
+ADMIN = "admin@tollway.example"
 PEOPLE = (
     ("developer", "dev@tollway.example", ""),
-    ("admin", "admin@tollway.example", StaffRole.ADMIN),
+    ("admin", ADMIN, StaffRole.ADMIN),
     ("finance", "finance@tollway.example", StaffRole.FINANCE),
 )
 SAMPLE_PATH = "/v1/countries/de"
+KEYS_FILE = "demo_keys"  # in the secrets folder: the live keys that the replay calls with
+
+
+@dataclass(frozen=True, slots=True)
+class DemoCustomer:
+    """A customer whose month is replayed; `daily` calls on a usual working day."""
+
+    name: str
+    email: str
+    plan: str
+    daily: int
+
+
+CUSTOMERS = (
+    DemoCustomer("Developer", "dev@tollway.example", "starter", 35),
+    DemoCustomer("Atlas Travel", "it@atlas-travel.example", "starter", 120),
+    DemoCustomer("Birch Logistics", "api@birch-logistics.example", "payg", 60),
+    DemoCustomer("Cedar Maps", "hello@cedar-maps.example", "free", 45),
+)
 _RATE: dict[str, Any] = {"name": "burst", "rate": 200, "per_s": 1, "burst": 400}
 PLANS: tuple[dict[str, Any], ...] = (
     {
@@ -120,27 +144,44 @@ def seed_plan(values: dict[str, Any], *, api: Api, actor: User, now: datetime) -
     return plan_version_publish(version=draft, actor=actor, now=now)
 
 
-def seed_people(*, password: str, now: datetime) -> dict[str, User]:
-    people = {}
-    for role, email, staff_role in PEOPLE:
-        user = User.objects.create_user(email, password, name=role.title(), staff_role=staff_role)
-        account_provision(user=user, now=now)
-        people[role] = user
-    return people
+def seed_person(*, name: str, email: str, staff_role: str, password: str, now: datetime) -> User:
+    """Make a person with a confirmed address, a personal organization and a test key."""
+    user = User.objects.create_user(email, password, name=name, staff_role=staff_role)
+    EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
+    account_provision(user=user, now=now)
+    return user
+
+
+def seed_customer(customer: DemoCustomer, *, user: User, now: datetime) -> str:
+    """Subscribe a person's organization to its plan; return the secret of its live key."""
+    consumer = Consumer.objects.select_related("organization").get(
+        organization__memberships__user=user
+    )
+    version = Plan.objects.get(slug=customer.plan).versions.get()
+    subscription_create(organization=consumer.organization, version=version, actor=user, now=now)
+    issued = credential_create(
+        consumer=consumer, name="Production", environment=Environment.LIVE, actor=user, now=now
+    )
+    return issued.secret
 
 
 @transaction.atomic
-def seed(*, password: str, upstream_url: str, now: datetime) -> None:
-    """Fill an empty database; nothing happens in one that has an organization."""
-    if Organization.objects.exists():
-        return
-    people = seed_people(password=password, now=now)
-    seed_catalog(upstream_url=upstream_url, actor=people["admin"], now=now)
-    organization = Organization.objects.get(memberships__user=people["developer"])
-    starter = Plan.objects.get(slug="starter").versions.get()
-    subscription_create(
-        organization=organization, version=starter, actor=people["developer"], now=now
-    )
+def seed(*, password: str, upstream_url: str, now: datetime) -> dict[str, str]:
+    """Fill an empty database; return the live keys by customer."""
+    users = {
+        email: seed_person(
+            name=role.title(), email=email, staff_role=staff_role, password=password, now=now
+        )
+        for role, email, staff_role in PEOPLE
+    }
+    seed_catalog(upstream_url=upstream_url, actor=users[ADMIN], now=now)
+    keys = {}
+    for customer in CUSTOMERS:
+        user = users.get(customer.email) or seed_person(
+            name=customer.name, email=customer.email, staff_role="", password=password, now=now
+        )
+        keys[customer.email] = seed_customer(customer, user=user, now=now)
+    return keys
 
 
 def access(password: str) -> dict[str, Any]:
@@ -156,13 +197,26 @@ def access(password: str) -> dict[str, Any]:
     }
 
 
+def keys_write(path: Path, keys: dict[str, str]) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(keys, file)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--upstream", required=True)
+    parser.add_argument("--days", type=int, default=0, help="days before today to begin on")
     options = parser.parse_args()
-    password = (options.data / "secrets" / "demo_password").read_text().strip()
-    seed(password=password, upstream_url=options.upstream, now=clock.now())
+    secrets = options.data / "secrets"
+    password = (secrets / "demo_password").read_text().strip()
+    if not Organization.objects.exists():
+        wall = clock.wall_now()
+        if options.days:
+            clock_start(at=wall - timedelta(days=options.days), wall=wall)
+        keys = seed(password=password, upstream_url=options.upstream, now=clock.now())
+        keys_write(secrets / KEYS_FILE, keys)
     print(json.dumps(access(password)))  # noqa: T201 - for the caller
     return 0
 

@@ -45,6 +45,7 @@ _EXACT: Final = 2**53  # integers that Lua's doubles hold
 _STEPS_US: Final = (1, 1_000, 1_000_000)
 _KEEP_BUCKET_MS: Final = 60_000
 _GIVE_BACK_KEEP_MS: Final = 7 * 86_400_000
+_SETTLED_KEEP_MS: Final = 7 * 86_400_000  # then it is settled once more, which changes nothing
 _RETRY_S: Final = 0.2
 _CLOSE_WITHIN_S: Final = 2.0
 
@@ -106,6 +107,7 @@ class RedisQuota:
         self._stream = stream
         self._timeout_s = timeout_s
         self._prefix = prefix
+        self._settled = f"{prefix}settled:{stream}"
         self._take = self._redis.register_script(TAKE)
         self._give_back = self._redis.register_script(GIVE_BACK)
         self._settle = self._redis.register_script(SETTLE)
@@ -267,6 +269,14 @@ class RedisQuota:
                 keys.append(self._window(key))
                 args += [str(use.units), str(_keep_ms(use.end_us, now_us=now_us))]
             await self._settle(keys=keys, args=args)
+        await self._redis.set(self._settled, b"1", px=_SETTLED_KEEP_MS)
+
+    async def is_settled(self) -> bool:
+        """False before `settle`, and again when Redis has lost its data since.
+
+        :raises redis.exceptions.RedisError: or OSError, when Redis is away.
+        """
+        return bool(await self._redis.exists(self._settled))
 
     async def close(self) -> None:
         """Give back what is due, within two seconds, and close the connections."""

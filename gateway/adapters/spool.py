@@ -70,6 +70,11 @@ class FileSpool:
         return self._commit.figures
 
     @property
+    def unsynced_s(self) -> float:
+        """Seconds since the oldest write that is not behind an fdatasync; 0 = all are."""
+        return self._commit.unsynced_s
+
+    @property
     def failed(self) -> bool:
         """True after a failed write or fdatasync: the process must exit."""
         return self._commit.failure is not None

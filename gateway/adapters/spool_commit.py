@@ -110,6 +110,7 @@ class GroupCommit:
         self._closed = False
         # how far it got
         self._appended = self._written = self._synced = 0
+        self._unsynced_since_s: float | None = None
         self._sync: asyncio.Future[Spare | None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -179,6 +180,12 @@ class GroupCommit:
         if self.failure is not None:
             return False
         return self._spare is not None or self._left() > self._settings.reserve_bytes
+
+    @property
+    def unsynced_s(self) -> float:
+        """Seconds since the oldest write that is not behind an fdatasync; 0 = all are."""
+        since_s = self._unsynced_since_s
+        return 0.0 if since_s is None else self._loop.time() - since_s
 
     def _left(self) -> int:
         """Bytes of lines that the open segment still takes, framing of one more block kept."""
@@ -262,6 +269,8 @@ class GroupCommit:
         self.figures.records += self._appended - self._written
         self._blocks = bytearray()
         self._written = self._appended
+        if self._unsynced_since_s is None:
+            self._unsynced_since_s = self._loop.time()
         if self._settings.durability is Durability.POWER:
             self._start_sync()
         else:
@@ -280,13 +289,14 @@ class GroupCommit:
             return
         retired, self._retired = self._retired, []
         segment, written, end = self._segment, self._written, self._segment.end
+        began_s = self._loop.time()
         spare_due = self._spare is None
 
         def work() -> Spare | None:
             return self._sync_files(retired, segment, written, end, spare_due=spare_due)
 
         self._sync = self._loop.run_in_executor(self._thread, work)
-        self._sync.add_done_callback(lambda done: self._synced_to(done, written))
+        self._sync.add_done_callback(lambda done: self._synced_to(done, written, began_s))
 
     def _sync_files(
         self, retired: list[Segment], segment: Segment, written: int, end: int, *, spare_due: bool
@@ -301,7 +311,7 @@ class GroupCommit:
             os.pwrite(self._synced_fd, encode_position(position, crc=crc), 0)
         return self._space.reserve() if spare_due else None
 
-    def _synced_to(self, done: asyncio.Future[Spare | None], written: int) -> None:
+    def _synced_to(self, done: asyncio.Future[Spare | None], written: int, began_s: float) -> None:
         self._sync = None
         error = done.exception()
         if error is not None:
@@ -310,6 +320,7 @@ class GroupCommit:
         self._keep(done.result())
         self.figures.syncs += 1
         self._synced = written
+        self._unsynced_since_s = began_s if self._written > written else None
         if self._settings.durability is Durability.POWER:
             self._wake(written)
         if self._retired or (

@@ -1,5 +1,6 @@
 """Two workers on Redis, and the shipper on Kafka: the production topology of one node."""
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from deploy.servers import start_redis
 from gateway.adapters.spool_files import stream_dirs
@@ -39,6 +41,33 @@ def shipper(gateway: GatewayProcess) -> Iterator[None]:
     finally:
         process.terminate()
         assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.timeout(90)
+def test_dead_streams_are_settled_again_when_redis_has_lost_its_data(
+    tmp_path: Path, upstream_url: str, own_redis_url: str
+) -> None:
+    gateway = GatewayProcess(
+        tmp_path / "data", one_api_snapshot(upstream_url, quota=LIMIT), REDIS_URL=own_redis_url
+    )
+    gateway.start()
+    for _ in range(3):
+        gateway.get("/v1/countries/de", key=KEY)
+    gateway.kill()
+    gateway.start()
+    try:
+        with Redis.from_url(own_redis_url) as client:
+            client.flushall()
+        eventually_sync(lambda: used(gateway) == 3, within_s=20)
+        gateway.get("/v1/countries/de", key=KEY)
+        assert used(gateway) == 4
+    finally:
+        gateway.stop()
+
+
+def used(gateway: GatewayProcess) -> int:
+    report = json.loads(gateway.get("/me/usage", key=KEY)[2])
+    return int(report["usage"][0]["meters"][0]["used"])
 
 
 def both_workers_ready(gateway: GatewayProcess) -> bool:
