@@ -11,11 +11,13 @@ import pytest
 from django.core.management import get_commands, load_command_class
 from pydantic_core import PydanticUndefined
 
+from billing.services.inbox import CARD_EVENTS
 from gateway.config import GatewaySettings
 from gateway.metrics import Stats
 from metering import sink_metrics
 from metering.__main__ import _parser as metering_parser
 from portal.settings.env import Env
+from tests.contract.compose import read as read_compose
 from tests.contract.settings_fields import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,3 +143,23 @@ def test_commands_that_the_readme_names_exist() -> None:
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)) <= targets
     named = set(re.findall(r"manage\.py ([a-z_]+)", text))
     assert named <= {name for name, app in get_commands().items() if app in OUR_APPS}
+
+
+def test_metrics_that_any_page_names_exist() -> None:
+    exist = _named_metrics() | {m.name for m in Stats().collect()}
+    for page in DOCS.rglob("*.md"):
+        named = set(re.findall(r"`(tollway_[a-z_]+)`", page.read_text()))
+        assert named <= exist | {"tollway_reader"}, page.name
+
+
+def test_the_webhook_events_to_send_are_those_that_are_applied() -> None:
+    text = (DOCS / "production.md").read_text()
+    events = re.findall(r"^- `([a-z_.]+)`$", text, re.MULTILINE)
+    applied = ("invoice.", *CARD_EVENTS)
+    assert all(event.startswith(applied) for event in events)
+    assert all(any(event.startswith(prefix) for event in events) for prefix in applied)
+
+
+def test_every_secret_file_is_described() -> None:
+    described = {row[0] for row in _rows("production.md")}
+    assert described == set(read_compose()["secrets"])
