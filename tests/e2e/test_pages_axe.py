@@ -21,6 +21,7 @@ LOOKS: Final = [(theme, width) for theme in ("light", "dark") for width in (360,
 PUBLIC: Final = (
     "/",
     "/styleguide",
+    "/docs/errors",
     "/accounts/login/",
     "/accounts/signup/",
     "/accounts/password/reset/",
