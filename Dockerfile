@@ -7,7 +7,8 @@ RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --require-hashe
 FROM python:3.11-slim-bookworm
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     DJANGO_SETTINGS_MODULE=portal.settings.production TOLLWAY_DATA_DIR=/data
-RUN useradd --system --uid 10001 tollway && mkdir /data && chown tollway /data
+# The directory belongs to the user in the image, so that a new volume over it does too.
+RUN useradd --system --uid 10001 tollway && mkdir /data && chown 10001 /data
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY manage.py ./
@@ -17,7 +18,8 @@ COPY portal portal
 COPY billing billing
 COPY templates templates
 COPY static static
-COPY locale locale
-USER tollway
+COPY deploy/__init__.py deploy/__init__.py
+COPY deploy/container deploy/container
+USER 10001
 VOLUME /data
-CMD ["uvicorn", "portal.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--proxy-headers"]
+CMD ["uvicorn", "portal.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "20"]

@@ -2,7 +2,16 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from billing.views import credits, developer, finance, plan, plan_change, pricing, subscribe
+from billing.views import (
+    credits,
+    developer,
+    error_codes,
+    finance,
+    plan,
+    plan_change,
+    pricing,
+    subscribe,
+)
 from billing.webhooks import stripe_webhook
 
 FINANCE = "admin-console/finance"
@@ -11,6 +20,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include("billing.api.urls")),
     path("webhooks/stripe", stripe_webhook, name="stripe_webhook"),
     path("pricing", pricing.pricing, name="pricing"),
+    path("docs/errors", error_codes.errors_page, name="docs_errors"),
     path(
         "admin-console/plans/versions/<str:version_id>/preview",
         pricing.plan_preview,

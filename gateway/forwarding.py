@@ -10,13 +10,13 @@ from typing import Final
 
 from gateway.adapters.upstream import CLIENT_GONE, Call, UpstreamClient
 from gateway.adapters.upstream_connection import UpstreamConnection
+from gateway.contracts.problems import PROBLEMS
 from gateway.contracts.snapshot import Outcome
 from gateway.core.charges import Level
 from gateway.core.compile import Admit, Cost, failure_cost
 from gateway.core.decision import Deny
 from gateway.core.events import RequestRecord
 from gateway.core.limit_headers import level_lines, returned_levels
-from gateway.core.problems import PROBLEMS
 from gateway.core.request_head import request_head
 from gateway.core.settle import outcome_of
 from gateway.errors import SpoolFullError, UpstreamError

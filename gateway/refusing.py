@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from email.utils import formatdate
 from typing import Final
 
+from gateway.contracts.problems import PROBLEMS
 from gateway.core.compile import Compiled
 from gateway.core.decision import Deny
 from gateway.core.events import WhoText
-from gateway.core.problems import CONTENT_TYPE, PROBLEMS, problem_body
+from gateway.core.problems import CONTENT_TYPE, problem_body
 from gateway.core.refusals import RefusalMeter
 from gateway.errors import SpoolFullError
 from gateway.exchange import Exchange

@@ -1,7 +1,7 @@
 """Settings of the metering processes, from the environment, one typed value per process.
 
 Read once at start. Every problem is one sentence that says what to set. Names are those of
-`docs/settings`; each also works as `…_FILE`.
+`docs/settings.md`; each also works as `…_FILE`.
 """
 
 import secrets
@@ -32,6 +32,7 @@ class SinkSettings:
     """The sink. Without Kafka it reads the spool directly.
 
     metrics_port   0 = none
+    metrics_host   where that port listens; loopback unless set
     """
 
     clickhouse_url: str = field(repr=False)
@@ -40,6 +41,7 @@ class SinkSettings:
     kafka_servers: str
     kafka_group: str
     metrics_port: int
+    metrics_host: str = "127.0.0.1"
 
 
 def read_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -116,6 +118,7 @@ def read_sink_settings(environ: Mapping[str, str]) -> SinkSettings:
         kafka_servers=kafka,
         kafka_group=environ.get("TOLLWAY_SINK_GROUP") or "tollway.sink",
         metrics_port=_port(environ, "TOLLWAY_SINK_METRICS_PORT"),
+        metrics_host=environ.get("TOLLWAY_SINK_METRICS_HOST") or "127.0.0.1",
     )
 
 

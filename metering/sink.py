@@ -45,7 +45,9 @@ def run_sink(settings: SinkSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     if settings.metrics_port:
-        start_http_server(settings.metrics_port, addr="127.0.0.1", registry=sink_metrics.REGISTRY)
+        start_http_server(
+            settings.metrics_port, addr=settings.metrics_host, registry=sink_metrics.REGISTRY
+        )
     clickhouse = ClickHouse(settings.clickhouse_url)
     try:
         if settings.kafka_servers:

@@ -197,6 +197,8 @@ _EFFECTS: Final[tuple[tuple[str, Callable[[_Hint], bool]], ...]] = (
 )
 """The first prefix that fits decides; what fits none is stored and ignored."""
 
+APPLIED_EVENTS: Final = tuple(prefix for prefix, _ in _EFFECTS)
+
 
 def inbox_sweep(*, wall: datetime) -> int:
     """Enqueue events that were stored but whose message was lost."""

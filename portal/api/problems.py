@@ -18,7 +18,7 @@ from portal.core.problems import MEDIA_TYPE, build_problem, pointer_of, pointer_
 from portal.models.fields import new_id
 from portal.permissions import public_page
 
-_CODES: Final[dict[type[exceptions.APIException], str]] = {
+API_CODES: Final[dict[type[exceptions.APIException], str]] = {
     exceptions.NotAuthenticated: "credential_missing",
     exceptions.AuthenticationFailed: "credential_invalid",
     exceptions.NotFound: "not_found",
@@ -97,7 +97,7 @@ def _framework_problem(error: exceptions.APIException) -> dict[str, Any]:
             "detail": "Some values cannot be used.",
             "errors": list(_field_errors(error.detail, [])),
         }
-    code = next((c for kind, c in _CODES.items() if isinstance(error, kind)), "")
+    code = next((c for kind, c in API_CODES.items() if isinstance(error, kind)), "")
     return {
         "code": code or str(error.get_codes()),
         "status": error.status_code,

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from gateway.contracts.environment import (
     ClockMode,
@@ -60,6 +65,14 @@ class Env(BaseSettings):
     dunning_days: Annotated[list[int], NoDecode, BeforeValidator(_split)] = Field(
         default_factory=lambda: [3, 5, 7], alias="TOLLWAY_DUNNING_DAYS"
     )  # days from a failed payment to the next attempt
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource, **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+        """Take only what `load` hands over; it has read the environment already."""
+        return (init_settings,)
 
     @property
     def sandbox(self) -> bool:

@@ -35,7 +35,7 @@ Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 _TICK_S: Final = 0.1
 _MAX_NAME_CHARS: Final = 80
-_PROBLEMS: Final = {
+POLL_PROBLEMS: Final = {
     400: ("invalid_poll", "Send node, boot and worker as headers and `after` as a number."),
     401: ("token_invalid", "Send the gateway token as a bearer token."),
     405: ("method_not_allowed", "Only GET is answered here."),
@@ -241,8 +241,8 @@ async def _hung_up(receive: Receive) -> None:
 
 
 async def _send_problem(send: Send, status: int) -> None:
-    code, detail = _PROBLEMS[status]
-    body = {"type": "about:blank", "status": status, "code": code, "detail": detail}
+    code, detail = POLL_PROBLEMS[status]
+    body = {"type": f"/docs/errors#{code}", "status": status, "code": code, "detail": detail}
     await _send_answer(send, status, json.dumps(body).encode(), kind=b"application/problem+json")
 
 

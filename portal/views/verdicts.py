@@ -1,7 +1,7 @@
 """Words for what the gateway decided: what a request cost and why, what a refusal means.
 
-The codes are the gateway's (`docs/errors.md`); the person reading is the key's owner, so the true
-reason may be said. An unknown code is shown as it is.
+The codes are the gateway's (`/docs/errors` lists them); the person reading is the key's owner, so
+the true reason may be said. An unknown code is shown as it is.
 """
 
 from dataclasses import dataclass

@@ -55,6 +55,7 @@ NOBODY: Final = (Visit(),)
 _SITE: Final[dict[str, tuple[Visit, ...]]] = {
     "landing": (Visit(), Visit("owner")),
     "pricing": NOBODY,
+    "docs_errors": NOBODY,
     "styleguide": NOBODY,
     "start": OWNER,
     "invitation": OWNER,
