@@ -45,10 +45,17 @@ def period_at(*, subscription: Subscription, now: datetime) -> BillingPeriod | N
 
 
 def running_bill(
-    *, subscription: Subscription, reader: UsageReader, now: datetime
+    *,
+    subscription: Subscription,
+    reader: UsageReader,
+    now: datetime,
+    period: BillingPeriod | None = None,
 ) -> RunningBill | None:
-    """Rate the open period up to now and, at the same pace, to its end."""
-    period = period_at(subscription=subscription, now=now)
+    """Rate the open period up to now and, at the same pace, to its end.
+
+    period   the one that holds `now`, where the caller has read it already
+    """
+    period = period or period_at(subscription=subscription, now=now)
     if period is None:
         return None
     stretches = stretch_list(subscription=subscription, period=period, now=now)

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -103,8 +104,7 @@ def queue_approve(request: HttpRequest) -> HttpResponse:
 
 
 def invoice_named(reference: str) -> Invoice:
-    rows = invoice_list()
-    found = rows.filter(number=reference).first() or rows.filter(pk=reference).first()
+    found = invoice_list().filter(Q(number=reference) | Q(pk=reference)).first()
     if found is None:
         msg = "no such invoice"
         raise Http404(msg)

@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from billing.views.plan_rows import plan_rows
+from billing.views.plan_rows import plan_row, plan_rows
 from billing.views.plan_words import plan_words
 from portal.clock import now
 from portal.errors import PortalError
@@ -79,11 +79,7 @@ def org_plan_cancel(request: HttpRequest, member: Membership) -> HttpResponse:
             messages.success(request, text % {"at": f"{ends_at:%Y-%m-%d %H:%M}"})
         return redirect("org_plan", org=member.organization.slug)
     at = now()
-    row = next(
-        r
-        for r in plan_rows(organization=member.organization, at=at)
-        if r.subscription.pk == subscription.pk
-    )
+    row = plan_row(subscription, at)
     context = {"organization": member.organization, "row": row, "as_of": at}
     return render(request, "billing/app/plan_cancel.html", context)
 

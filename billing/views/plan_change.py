@@ -92,12 +92,11 @@ def _compare(
 ) -> HttpResponse:
     at = now()
     held = _held_version(subscription, at)
-    apis = set(subscription.plan.apis.values_list("pk", flat=True))
+    apis = set(subscription.plan.apis.all())
     offers = [
         version
         for version in offer_list()
-        if version.plan_id == subscription.plan_id
-        or apis & set(version.plan.apis.values_list("pk", flat=True))
+        if version.plan_id == subscription.plan_id or apis & set(version.plan.apis.all())
     ]
     if held is not None and held.pk not in {version.pk for version in offers}:
         offers.insert(0, held)

@@ -50,10 +50,11 @@ def plan_rows(*, organization: Organization, at: datetime) -> list[PlanRow]:
     rows = organization.subscriptions.select_related("plan", "organization").filter(
         Q(ends_at__isnull=True) | Q(ends_at__gt=at)
     )
-    return [_row(subscription, at) for subscription in rows.order_by("starts_at", "pk")]
+    return [plan_row(subscription, at) for subscription in rows.order_by("starts_at", "pk")]
 
 
-def _row(subscription: Subscription, at: datetime) -> PlanRow:
+def plan_row(subscription: Subscription, at: datetime) -> PlanRow:
+    """Return where one subscription stands."""
     segments = list(subscription.segments.select_related("plan_version__plan"))
     begun = [s for s in segments if s.starts_at <= at]
     running = max(begun, key=lambda s: s.starts_at, default=None)
@@ -66,7 +67,7 @@ def _row(subscription: Subscription, at: datetime) -> PlanRow:
     quotas: tuple[QuotaUse, ...] = ()
     if version is not None and period is not None:
         try:
-            bill = running_bill(subscription=subscription, reader=reader(), now=at)
+            bill = running_bill(subscription=subscription, reader=reader(), now=at, period=period)
             quotas = quota_use_list(
                 subscription=subscription,
                 version=version,

@@ -34,12 +34,20 @@ class Known:
 
 
 def known_urls() -> dict[str, Known]:
-    """Walk the URL map; Django's own admin is left out (stock, break-glass)."""
+    """Walk the URL map; left out are Django's own admin (stock, break-glass) and the REST API.
+
+    The API answers machines: tests/integration/portal/api walks its operations.
+    """
     return {known.name: known for known in _walk(get_resolver(), ())}
+
+
+API: Final = ("api/v1/", "^api/")
 
 
 def _walk(resolver: URLResolver, above: tuple[str, ...]) -> Iterator[Known]:
     for entry in resolver.url_patterns:
+        if str(entry.pattern) in API:
+            continue
         own = (*above, *entry.pattern.regex.groupindex)
         if isinstance(entry, URLPattern):
             yield Known(str(entry.name or entry.pattern), own)
@@ -99,6 +107,9 @@ _DEVELOPER: Final[dict[str, tuple[Visit, ...]]] = {
     "member_change": OWNER,
     "member_end": OWNER,
     "org_settings": OWNER,
+    "org_plan": OWNER,
+    "org_plan_change": OWNER,
+    "org_plan_cancel": OWNER,
     "billing_home": OWNER,
     "billing_invoice": OWNER,
     "billing_invoice_line": OWNER,
@@ -161,12 +172,17 @@ _FINANCE: Final[dict[str, tuple[Visit, ...]]] = {
         Visit("finance", with_={"reference": "found"}),
     ),
     "finance_payments": FINANCE,
+    "finance_credits": FINANCE,
+    "finance_credit_new": (Visit("finance", with_={"reference": "paid"}),),
+    "finance_disputes": FINANCE,
+    "finance_findings": FINANCE,
 }
 PAGES: Final = {**_SITE, **_ACCOUNTS, **_DEVELOPER, **_ADMIN, **_FINANCE}
 
 _POST: Final = "only takes a POST and answers with a redirect"
 _FILE: Final = "answers with a file"
 _MACHINE: Final = "answers to a machine"
+_PLAN: Final = "a step that needs those before it: test_plan.py walks and sweeps it"
 _PART: Final = "a fragment of a page that is listed"
 EXEMPT: Final[dict[str, str]] = {
     "theme_set": _POST,
@@ -182,6 +198,15 @@ EXEMPT: Final[dict[str, str]] = {
     "plan_preview": _PART,
     "billing_card": "answers a POST with a link to the card page; a journey opens it",
     "billing_invoice_pdf": _FILE,
+    "billing_credit_pdf": _FILE,
+    "plan_choose": "redirects to the review of the chosen plan",
+    "org_plan_confirm": _PLAN,
+    "org_plan_undo": _POST,
+    "org_subscribe": _PLAN,
+    "org_checkout": _PLAN,
+    "finance_credit": "test_credit_pages.py makes a note and sweeps its page",
+    "finance_credit_decide": _POST,
+    "finance_credit_pdf": _FILE,
     "finance_review_approve": _POST,
     "finance_decide": _POST,
     "finance_invoice_pdf": _FILE,
