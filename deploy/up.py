@@ -208,7 +208,8 @@ def running(
             migrate(installation)
             access = seed(installation, days=days)
             supervisor.start([p for p in everything if p.wave == 1])
-            replay(installation)
+            if access["is_past"]:
+                replay(installation)
             yield supervisor, access
         finally:
             supervisor.stop()
@@ -278,7 +279,7 @@ def seed(installation: Installation, *, days: int) -> dict[str, Any]:
 
 
 def replay(installation: Installation) -> None:
-    """Play the demo's past through the gateway where the clock has not reached today yet."""
+    """Play the demo's past through the gateway, until the clock has reached today."""
     print("Playing the demo's last month through the gateway ...", flush=True)  # noqa: T201
     run_tool(
         ["-m", "deploy.demo.replay", "--data", str(installation.data)],

@@ -194,6 +194,7 @@ def access(password: str) -> dict[str, Any]:
         ],
         "test_key": credential_reveal_test(credential=key),
         "path": SAMPLE_PATH,
+        "is_past": clock.offset() < timedelta(0),
     }
 
 

@@ -166,7 +166,7 @@ if ENV.redis_url:
     }
 
 # Celery: Redis where there is one, else files (a message lost with a worker heals by the scans)
-CELERY_BROKER_URL = ENV.redis_url or "filesystem://"
+CELERY_BROKER_URL = ENV.redis_url or "filesystem://localhost//"
 if not ENV.redis_url:
     _queue = ENV.data_dir / "celery"
     CELERY_BROKER_TRANSPORT_OPTIONS = {
