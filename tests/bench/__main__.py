@@ -1,4 +1,4 @@
-"""`python -m tests.bench [gateway|sink|rating|all]`: measure, and print one table.
+"""`python -m tests.bench [gateway|sink|rating|freshness|all]`: measure, and print one table.
 
 The figures belong to the machine they were taken on; what can be compared elsewhere are the
 ratios. `docs/benchmarks.md` has the method, and how to read the result.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.bench.freshness_part import run_freshness
 from tests.bench.gateway_part import run_gateway
 from tests.bench.machine import ToolMissingError, machine_facts
 from tests.bench.rating_part import run_rating
@@ -24,6 +25,7 @@ PARTS: Final[dict[str, Part]] = {
         folder, rounds=options.rounds, seconds=options.seconds
     ),
     "sink": lambda folder, options: run_sink(folder, rounds=options.rounds),
+    "freshness": lambda folder, options: run_freshness(folder, rounds=options.rounds),
     "rating": lambda folder, options: run_rating(folder, rounds=options.rounds),
 }
 

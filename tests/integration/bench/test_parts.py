@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.freshness_part import run_freshness
 from tests.bench.gateway_part import run_gateway
 from tests.bench.machine import ToolMissingError, machine_facts, tool
 from tests.bench.rating_part import run_rating
@@ -26,6 +27,13 @@ def test_gateway(tmp_path: Path) -> None:
 def test_sink(tmp_path: Path) -> None:
     found, _ = run_sink(tmp_path, rounds=1, events=40_000)
     assert found
+    assert all(figure.spread.median > 0 for figure in found)
+
+
+def test_freshness(tmp_path: Path) -> None:
+    found, skipped = run_freshness(tmp_path, rounds=1, calls=3, modes=("embedded",))
+    assert [figure.part for figure in found] == ["freshness, embedded"] * 2
+    assert skipped == []
     assert all(figure.spread.median > 0 for figure in found)
 
 
