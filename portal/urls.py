@@ -2,17 +2,25 @@
 
 from allauth.account.views import password_reset_from_key
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from portal.api import urls as api_urls
-from portal.api.problems import nowhere
+from portal.api.problems import nowhere, server_problem
 from portal.permissions import public_page
-from portal.views import admin_urls, developer_urls, site_urls
+from portal.views import admin_urls, developer_urls, site, site_urls
 
 handler400 = "portal.views.site.bad_request"
 handler403 = "portal.views.site.forbidden"
 handler404 = "portal.views.site.not_found"
-handler500 = "portal.views.site.server_error"
+handler500 = "portal.urls.server_error"
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Let the side that was called say that it failed: the REST API or the pages."""
+    side = server_problem if request.path.startswith("/api/") else site.server_error
+    return side(request)
+
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include(site_urls)),

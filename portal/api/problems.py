@@ -15,6 +15,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from portal.core.problems import MEDIA_TYPE, build_problem, pointer_of, pointer_of_path
+from portal.errors import PortalError
 from portal.models.fields import new_id
 from portal.permissions import public_page
 
@@ -125,11 +126,26 @@ def _field_errors(detail: Any, steps: list[object]) -> Iterator[dict[str, str]]:
 @public_page
 def nowhere(request: HttpRequest) -> HttpResponse:
     """Answer an address under `/api/` that no operation has."""
+    return _plain_problem(
+        request, code="not_found", status=404, detail="There is no such operation."
+    )
+
+
+def server_problem(request: HttpRequest) -> HttpResponse:
+    """Answer a failure that nobody anticipated; it asks nothing of the database."""
+    return _plain_problem(
+        request, code=PortalError.code, status=PortalError.status, detail=PortalError.public
+    )
+
+
+def _plain_problem(request: HttpRequest, *, code: str, status: int, detail: str) -> HttpResponse:
     body = build_problem(
-        code="not_found",
-        status=404,
-        detail="There is no such operation.",
+        code=code,
+        status=status,
+        detail=detail,
         request_id=request_id_of(request),
         base_url=settings.ENV.portal_url.rstrip("/"),
     )
-    return JsonResponse(body, status=404, content_type=MEDIA_TYPE)
+    answer = JsonResponse(body, status=status, content_type=MEDIA_TYPE)
+    answer["X-Request-Id"], answer["Cache-Control"] = body["request_id"], "no-store"
+    return answer
