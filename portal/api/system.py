@@ -69,6 +69,8 @@ class ClockIn(Body):
 
 class AuditOut(serializers.ModelSerializer[AuditEvent]):
     organization = serializers.CharField(source="organization_id", allow_null=True)
+    before = serializers.JSONField(help_text="null where there was nothing")
+    after = serializers.JSONField(help_text="null where nothing is left")
 
     class Meta:
         model = AuditEvent
@@ -89,8 +91,8 @@ class ConfigIn(Body):
 
 class ChangeOut(Answer):
     path = serializers.CharField()
-    before = serializers.JSONField(allow_null=True)
-    after = serializers.JSONField(allow_null=True)
+    before = serializers.JSONField()
+    after = serializers.JSONField()
 
 
 class ConfigChangesOut(Answer):
