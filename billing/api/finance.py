@@ -38,7 +38,7 @@ class FinanceInvoiceOut(InvoiceOut):
     """An invoice as finance sees it; approve it by its `content_hash`."""
 
     organization_name = serializers.CharField(source="organization.name")
-    flags = serializers.ListField(child=serializers.JSONField())
+    flags = serializers.ListField(child=serializers.CharField())
     rerate_diff = serializers.ListField(child=serializers.JSONField())
 
     class Meta(InvoiceOut.Meta):
