@@ -32,6 +32,14 @@ def reader() -> UsageReader:
     return _connected(settings.ENV.clickhouse_url)
 
 
+def reader_or_none() -> UsageReader | None:
+    """Return the reader, or None where no ClickHouse is set: figures of usage are missing then."""
+    try:
+        return reader()
+    except MeteringUnavailableError:
+        return None
+
+
 @contextmanager
 def override(fake: UsageReader) -> Iterator[None]:
     """Answer with `fake` inside the block, in every thread of the process."""

@@ -14,17 +14,16 @@ from rest_framework.response import Response
 from billing.models import Invoice, InvoiceLine
 from billing.selectors import visible_invoices
 from billing.services.documents import invoice_pdf
-from billing.services.estimate import RunningBill, running_bill
-from billing.services.gauges import active_subscriptions, gauges_of, plan_version_at
 from billing.services.money_text import decimal_text
+from billing.services.plan_rows import plan_rows
 from billing.services.preview import plan_example
+from gateway.contracts.snapshot import WindowKind
 from portal import clock
 from portal.api.base import Answer, ApiView, operation
 from portal.api.pagination import Pages
 from portal.api.permissions import PUBLIC, members
 from portal.permissions import BILLING_ROLES, EVERY_ROLE
 from portal.selectors import offer_list
-from portal.usage import reader
 
 MONEY = members(*BILLING_ROLES)
 
@@ -74,24 +73,40 @@ class LineOut(serializers.ModelSerializer[InvoiceLine]):
 
 
 class QuotaOut(Answer):
+    """A quota in its window `[starts_at, resets_at)`; calls are refused from `limit` on."""
+
     meter = serializers.CharField()
+    window = serializers.ChoiceField(choices=[kind.value for kind in WindowKind])
+    starts_at = serializers.DateTimeField()
+    resets_at = serializers.DateTimeField(source="ends_at")
     used = serializers.IntegerField()
-    limit = serializers.IntegerField()
-    remaining = serializers.IntegerField()
-    percent = serializers.IntegerField()
-    resets_at = serializers.DateTimeField()
+    quota = serializers.IntegerField()
+    limit = serializers.IntegerField(allow_null=True, help_text="null: never, overage is billed")
+    remaining = serializers.IntegerField(help_text="until refusal, else until overage")
+    percent = serializers.IntegerField(help_text="of the quota, rounded down")
 
 
 class EstimateOut(Answer):
-    """A subscription's open period: what is due so far and where it is heading."""
+    """A subscription's open period: what is due so far and where it is heading.
 
-    subscription = serializers.CharField()
-    plan_version = serializers.CharField(allow_null=True)
-    currency = serializers.CharField(allow_null=True)
-    period_start = serializers.DateTimeField(allow_null=True)
-    period_end = serializers.DateTimeField(allow_null=True)
-    so_far_minor = serializers.IntegerField(allow_null=True)
-    projected_minor = serializers.IntegerField(allow_null=True)
+    Amounts are null and `quotas` empty while usage cannot be read (`usage_known` is false then).
+    """
+
+    subscription = serializers.CharField(source="subscription.pk")
+    plan_version = serializers.CharField(source="version.pk", default=None, allow_null=True)
+    usage_known = serializers.BooleanField(source="is_known")
+    currency = serializers.CharField(source="bill.currency", default=None, allow_null=True)
+    period_start = serializers.DateTimeField(
+        source="period.starts_at", default=None, allow_null=True
+    )
+    period_end = serializers.DateTimeField(source="period.ends_at", default=None, allow_null=True)
+    so_far_minor = serializers.IntegerField(
+        source="bill.so_far.total_minor", default=None, allow_null=True
+    )
+    projected_minor = serializers.IntegerField(
+        source="bill.projected.total_minor", default=None, allow_null=True
+    )
+    newest_event_at = serializers.DateTimeField(allow_null=True)
     quotas = QuotaOut(many=True)
 
 
@@ -165,27 +180,9 @@ class Estimate(ApiView):
     @operation("estimate_show", answer=EstimatesOut)
     def get(self, request: Request, org: str) -> Response:
         """Show each subscription's quotas, spend so far and projected bill."""
-        at, items = clock.now(), []
-        for row in active_subscriptions(organization=self.member.organization, at=at):
-            version = plan_version_at(subscription=row, at=at)
-            bill = running_bill(subscription=row, reader=reader(), now=at)
-            found = {"subscription": row.pk, "plan_version": version.pk if version else None}
-            quotas = gauges_of(version=version, bill=bill)
-            items.append(found | _figures(bill) | {"quotas": quotas})
-        return Response(EstimatesOut({"as_of": at, "items": items}).data)
-
-
-def _figures(bill: RunningBill | None) -> dict[str, Any]:
-    if bill is None:
-        names = ("currency", "period_start", "period_end", "so_far_minor", "projected_minor")
-        return dict.fromkeys(names)
-    return {
-        "currency": bill.currency,
-        "period_start": bill.period.starts_at,
-        "period_end": bill.period.ends_at,
-        "so_far_minor": bill.so_far.total_minor,
-        "projected_minor": bill.projected.total_minor,
-    }
+        at = clock.now()
+        rows = plan_rows(organization=self.member.organization, at=at)
+        return Response(EstimatesOut({"as_of": at, "items": rows}).data)
 
 
 class PlanEstimate(ApiView):

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from django.db import transaction
+
 from billing.models import Finding, Invoice
 from portal.models import User
 from portal.services.audit import audit_record
@@ -34,16 +36,17 @@ def finding_open(
 
 
 def finding_resolve(*, finding_id: str, reason: str, actor: User, now: datetime) -> None:
-    """Close a finding with a reason; audited."""
+    """Close a finding with a reason, audited; one that is closed stays as it is."""
     finding = Finding.objects.select_related("organization").get(pk=finding_id)
-    Finding.objects.filter(pk=finding_id, resolved_at__isnull=True).update(
-        resolved_at=now, resolution=reason[:300]
-    )
-    audit_record(
-        actor=actor,
-        action="finding.resolve",
-        target=finding_id,
-        now=now,
-        organization=finding.organization,
-        reason=reason,
-    )
+    with transaction.atomic():
+        rows = Finding.objects.filter(pk=finding_id, resolved_at__isnull=True)
+        if rows.update(resolved_at=now, resolution=reason[:300]) != 1:
+            return
+        audit_record(
+            actor=actor,
+            action="finding.resolve",
+            target=finding_id,
+            now=now,
+            organization=finding.organization,
+            reason=reason,
+        )

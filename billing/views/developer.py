@@ -15,10 +15,10 @@ from billing.payments.stripe_adapter import collector
 from billing.selectors import balance_minor, visible_invoices, visible_notes
 from billing.services.accounts import card_setup_start
 from billing.services.documents import count_policy_text
+from billing.services.plan_rows import PlanRow, plan_rows
 from billing.views.access import MONEY_ROLES, organization_of
 from billing.views.credits import note_pdf_answer
 from billing.views.finance import pdf_answer
-from billing.views.plan_rows import PlanRow, plan_rows
 from metering.errors import MeteringUnavailableError
 from metering.queries import Dimension, UsageFilter
 from portal.clock import now, wall_now

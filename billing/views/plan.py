@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from billing.views.plan_rows import plan_row, plan_rows
+from billing.services.plan_rows import plan_row, plan_rows
 from billing.views.plan_words import plan_words
 from portal.clock import now
 from portal.errors import PortalError

@@ -23,21 +23,12 @@ from billing.views.plan import own_subscription
 from billing.views.plan_words import PlanWords, plan_words
 from billing.views.pricing import month_start
 from gateway.contracts.access_log import parse_time
-from metering.errors import MeteringUnavailableError
-from metering.queries import UsageReader
 from portal.clock import now
 from portal.errors import NotFoundError, PortalError
 from portal.models import Membership, PlanVersion, Subscription
 from portal.permissions import BILLING_ROLES, member_required, person_of
 from portal.selectors import offer_get, offer_list
-from portal.usage import reader
-
-
-def _reader() -> UsageReader | None:
-    try:
-        return reader()
-    except MeteringUnavailableError:
-        return None
+from portal.usage import reader_or_none
 
 
 def _offer(slug: str) -> PlanVersion:
@@ -139,7 +130,7 @@ def _preview(
         shown = plan_change_preview(
             subscription=subscription,
             version=version,
-            reader=_reader(),
+            reader=reader_or_none(),
             now=now(),
             timing=timing,
         )
@@ -196,7 +187,7 @@ def _confirm(
             at=at,
             digest=request.POST.get("digest", ""),
             actor=person_of(request),
-            reader=_reader(),
+            reader=reader_or_none(),
             now=now(),
         )
     except BillingError as error:

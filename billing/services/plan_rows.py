@@ -1,4 +1,4 @@
-"""Where each subscription of an organization stands: what home and the plan page show."""
+"""Where each subscription of an organization stands: for home, the plan page and the REST API."""
 
 from dataclasses import dataclass
 from datetime import datetime
