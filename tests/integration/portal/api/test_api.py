@@ -65,7 +65,9 @@ def test_the_map_is_whole() -> None:
     assert len(ALL) > 80
 
 
-@pytest.mark.parametrize(("route", "method", "access"), ALL, ids=lambda v: str(v)[:60])
+@pytest.mark.parametrize(
+    ("route", "method", "access"), ALL, ids=[f"{method} {route}" for route, method, _ in ALL]
+)
 def test_every_operation_keeps_to_its_audience(route: str, method: str, access: Any) -> None:
     if access.audience == "public":
         assert call(route, method, "x", {}).status_code in {200, 404, 422}
