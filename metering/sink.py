@@ -44,6 +44,7 @@ def run_sink(settings: SinkSettings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
+    log.info("started")  # from here on a signal ends it in order
     if settings.metrics_port:
         start_http_server(
             settings.metrics_port, addr=settings.metrics_host, registry=sink_metrics.REGISTRY

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.waiting import eventually_sync
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -19,11 +21,18 @@ class SinkProcess:
         self._log = data / "sink.log"
 
     def start(self) -> None:
+        self._started = self._starts()
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "metering", "sink"], cwd=ROOT, env=self._environment,
                 stdout=log, stderr=log,
             )  # fmt: skip
+
+    def wait_until_it_takes_signals(self) -> None:
+        eventually_sync(lambda: self._starts() > self._started, within_s=30)
+
+    def _starts(self) -> int:
+        return self._log.read_text().count(" started\n") if self._log.exists() else 0
 
     def kill(self) -> None:
         self.process.kill()

@@ -20,5 +20,6 @@ def test_every_stop_ends_the_process(tmp_path: Path, clickhouse: Embedded) -> No
     sink = SinkProcess(tmp_path, clickhouse.url_writer)
     for _ in range(STARTS):
         sink.start()
-        time.sleep(1.0 + rng.random() / 20)
+        sink.wait_until_it_takes_signals()
+        time.sleep(rng.random() / 2)
         sink.stop()
