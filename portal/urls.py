@@ -7,6 +7,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from portal.api import urls as api_urls
 from portal.api.problems import nowhere, server_problem
+from portal.api.reference import reference_page
 from portal.permissions import public_page
 from portal.views import admin_urls, developer_urls, site, site_urls
 
@@ -35,5 +36,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("accounts/", include("allauth.urls")),
     path("", include("billing.urls")),
     path("admin/", admin.site.urls),
+    path("api/docs", reference_page, name="api_docs"),
     re_path(r"^api/", nowhere, name="api_nowhere"),  # after every operation
 ]

@@ -1,6 +1,14 @@
-"""What the generated OpenAPI document needs beside the views: the shape of every error."""
+"""What the generated OpenAPI document needs beside the views: who may call, what errors are."""
 
+import inspect
 from typing import Any, Final
+
+from drf_spectacular.openapi import AutoSchema
+
+from portal.api.base import Answer, Body
+from portal.permissions import Access
+
+_INHERITED: Final = {inspect.getdoc(Answer), inspect.getdoc(Body)}
 
 PROBLEM: Final[dict[str, Any]] = {
     "type": "object",
@@ -31,9 +39,33 @@ PROBLEM: Final[dict[str, Any]] = {
 }
 
 
+class Described(AutoSchema):
+    """Describes an operation with its audience: `x-audience` and, where it matters, `x-roles`."""
+
+    def get_auth(self) -> Any:
+        """Return an empty requirement where no token is needed."""
+        return [{}] if self._access().audience == "public" else super().get_auth()
+
+    def get_operation(self, *args: Any, **kwargs: Any) -> Any:
+        found: Any = super().get_operation(*args, **kwargs)
+        if found is not None:
+            access = self._access()
+            found["x-audience"] = access.audience
+            if access.roles:
+                found["x-roles"] = sorted(access.roles)
+        return found
+
+    def _access(self) -> Access:
+        found: Access = self.view.access[self.method]
+        return found
+
+
 def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Give every operation its error answer and every request body its closed list of fields."""
     schemas = result.setdefault("components", {}).setdefault("schemas", {})
+    for schema in schemas.values():
+        if schema.get("description") in _INHERITED:
+            del schema["description"]
     schemas["Problem"] = PROBLEM
     reference = {"schema": {"$ref": "#/components/schemas/Problem"}}
     for path in result["paths"].values():

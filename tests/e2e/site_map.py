@@ -64,6 +64,7 @@ _SITE: Final[dict[str, tuple[Visit, ...]]] = {
     "landing": (Visit(), Visit("owner")),
     "pricing": NOBODY,
     "docs_errors": NOBODY,
+    "api_docs": NOBODY,
     "styleguide": NOBODY,
     "start": OWNER,
     "invitation": OWNER,
