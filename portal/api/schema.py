@@ -56,7 +56,8 @@ class Described(AutoSchema):
         return found
 
     def _access(self) -> Access:
-        found: Access = self.view.access[self.method]
+        view: Any = self.view  # every described view is an ApiView
+        found: Access = view.access[self.method]
         return found
 
 

@@ -68,7 +68,9 @@ def _operation(path: str, method: str, found: Schema, names: Schema, base_url: s
     sent = found.get("requestBody", {}).get("content", {}).get("application/json", {})
     body = _resolved(sent.get("schema", {}), names)
     status, described = next((k, v) for k, v in found["responses"].items() if k != "default")
-    media, content = next(iter(described.get("content", {}).items()), ("", {}))
+    contents: Schema = described.get("content", {})
+    media = next(iter(contents), "")
+    content = contents.get(media, {})
     row, is_list = _row(content.get("schema", {}), names)
     query = [p for p in found.get("parameters", ()) if p["in"] == "query"]
     return Operation(
