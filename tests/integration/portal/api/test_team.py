@@ -10,7 +10,7 @@ from portal.clock import now
 from portal.models import AuditEvent, Consumer, Credential, Invitation, Membership, Role
 from portal.usage import override
 from tests.factories.billing import JAN, customer
-from tests.factories.portal import Cast, cast, consumer, key
+from tests.factories.portal import Cast, cast, consumer, key, user
 from tests.fakes.request_log import FakeRequestLog
 from tests.integration.billing.test_pages import issued_of
 from tests.integration.portal.api.described import Caller
@@ -78,6 +78,24 @@ def test_too_low_a_role_is_refused_without_effect(role: Role, method: str, path:
     assert AuditEvent.objects.count() == before
     assert Membership.objects.get(pk=who.alice.pk).role == Role.OWNER
     assert Credential.objects.count() == Invitation.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "admin/clock"),
+        ("POST", "admin/config"),
+        ("POST", "admin/apis"),
+        ("POST", "admin/versions/pv_1/publish"),
+        ("POST", "admin/subscriptions/sub_1/cancellation"),
+    ],
+)
+def test_finance_is_no_admin(method: str, path: str) -> None:
+    finance = Caller(user(staff_role="finance"), "read", "write", "finance")
+    assert finance.get("admin/clock")["offset_s"] == 0
+    before = AuditEvent.objects.count()
+    assert finance.refused(method, path) == (403, "permission_denied")
+    assert AuditEvent.objects.count() == before
 
 
 def test_foreign_ids_under_the_own_organization_are_missing() -> None:
