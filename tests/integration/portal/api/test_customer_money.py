@@ -9,11 +9,11 @@ from billing.payments.sandbox import cards, checkout
 from billing.services.issue import invoice_issue
 from billing.services.review import invoice_approve
 from portal.clock import now, wall_now
-from portal.models import Api, PlanVersion, Segment, Subscription
+from portal.models import Api, PlanVersion, Role, Segment, Subscription
 from portal.services.subscriptions import subscription_create
 from portal.usage import override
 from tests.factories.billing import JAN, customer, finance_user, plan_version, pro_terms
-from tests.factories.portal import Cast, api, cast
+from tests.factories.portal import Cast, api, cast, member
 from tests.fakes.request_log import FakeRequestLog
 from tests.fakes.usage import FakeUsageReader
 from tests.integration.billing.test_pages import draft_of
@@ -73,6 +73,15 @@ def test_a_paid_plan_begins_with_the_card(bench: Bench) -> None:
     again = alice.refused("POST", url, {"plan_version": version.pk})
     assert again == (409, "subscription_overlap")
     assert alice.get(url)["count"] == 1
+
+
+def test_a_paid_plan_needs_a_verified_address(bench: Bench) -> None:
+    version, who = offer("starter", "49.00", 1), cast()
+    eve = member(who.organization, role=Role.BILLING, verified=False)
+    sent = {"plan_version": version.pk}
+    refused = Caller(eve.user).refused("POST", f"{org_of(who)}/checkouts", sent)
+    assert refused == (403, "mail_unverified")
+    assert PlanCheckout.objects.count() == 0
 
 
 def test_a_change_is_previewed_confirmed_and_undone(bench: Bench) -> None:
