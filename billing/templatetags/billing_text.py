@@ -1,6 +1,7 @@
 """Amounts in templates: exact, grouped, always with the currency code."""
 
 from django import template
+from django.utils.translation import gettext_lazy as _
 
 from billing.services.flags import FLAG_LABELS
 from billing.services.money_text import amount_text
@@ -36,3 +37,34 @@ _KINDS = {
 def state_kind(state: str) -> str:
     """Return the badge of a document's or a payment's state; neutral where nothing is to do."""
     return _KINDS.get(state, "")
+
+
+_NOTE_KINDS = {"draft": "warn", "approved": "info", "issuing": "info", "issued": "ok"}
+_DISPUTE_KINDS = {"lost": "bad", "won": "ok", "warning_closed": "ok", "prevented": "ok"}
+_FINDING_LABELS = {
+    "four_totals": _("Four totals"),
+    "collector": _("Comparison with Stripe"),
+}
+
+
+@register.filter
+def note_kind(state: str) -> str:
+    """Return the badge of a credit note's state: a draft waits for somebody."""
+    return _NOTE_KINDS.get(state, "")
+
+
+@register.filter
+def dispute_kind(status: str) -> str:
+    """Return the badge of a dispute's status; whatever is not decided asks for an answer."""
+    return _DISPUTE_KINDS.get(status, "warn")
+
+
+@register.filter
+def finding_label(kind: str) -> str:
+    return str(_FINDING_LABELS.get(kind, code_words(kind)))
+
+
+@register.filter
+def code_words(code: str) -> str:
+    """Write a machine's word as people read it: `needs_response` is "Needs response"."""
+    return code.replace("_", " ").capitalize()

@@ -40,6 +40,7 @@ from portal.services.plans import plan_version_draft
 from portal.services.subscriptions import subscription_create
 from portal.snapshots import snapshot_publish
 from portal.usage import reader
+from tests.e2e.aftermath import dispute_opened, note_issued, note_waiting
 from tests.e2e.installation import Outside, work
 from tests.e2e.offer import CUSTOMERS, catalog_make
 from tests.e2e.traffic import Callers, traffic_write
@@ -238,6 +239,17 @@ class Builder:
             invoice_id=void.pk, reason="Starts again in spring.", actor=self.finance, now=at
         )
 
+    def aftermath(self, at: datetime) -> None:
+        """Credit one paid invoice, draft a gift on it, and let another's charge be disputed."""
+        paid = Invoice.objects.filter(state="paid", total_minor__gt=2000)
+        credited = paid.get(period=self.period("northwind", 0), kind="period")
+        issued = note_issued(invoice=credited, finance=self.finance, at=at)
+        assert issued.state == "issued", issued.alarm
+        waiting = note_waiting(invoice=credited, finance=self.finance, at=at)
+        questioned = paid.exclude(organization__slug="northwind").exclude(stripe_invoice_id="")
+        dispute_opened(outside=self.outside, invoice=questioned.earliest("pk"), at=at)
+        self.objects |= {"note_id": waiting.pk, "issued_note": issued.pk}
+
 
 def build_scene(outside: Outside) -> Scene:
     """Build it all; takes some seconds."""
@@ -266,6 +278,7 @@ def build_scene(outside: Outside) -> Scene:
     builder.late_usage(third)
     work(third)
     builder.decisions(third)
+    builder.aftermath(third)
     return _scene(builder)
 
 

@@ -62,7 +62,8 @@ def test_usage_is_the_same_as_chart_table_and_file(visitor: Visitor, scene: Scen
 
 def test_an_invoice_leads_to_its_requests(visitor: Visitor, scene: Scene) -> None:
     page = visitor.open("/app/northwind/billing", user=scene.owner)
-    page.get_by_role("link", name=scene.objects["number"], exact=True).click()
+    invoices = page.get_by_role("region", name="Invoices", exact=True).first
+    invoices.get_by_role("link", name=scene.objects["number"], exact=True).click()
     main = page.get_by_role("main")
     expect(main).to_contain_text("500 to 1500")
     billed = page.get_by_role("region", name="Usage statement").locator("tbody td.num").first
