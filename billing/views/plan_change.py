@@ -68,7 +68,7 @@ def _card(
 @require_GET
 @member_required(*BILLING_ROLES)
 def org_plan_change(request: HttpRequest, member: Membership) -> HttpResponse:
-    """Compare the plans that cover the same APIs, the current one first among equals."""
+    """Compare the plans that cover the same APIs in the same currency."""
     subscription = own_subscription(member.organization, request.GET.get("subscription", ""))
     return _compare(request, member, subscription)
 
@@ -86,7 +86,7 @@ def _compare(
     apis = set(subscription.plan.apis.all())
     offers = [
         version
-        for version in offer_list()
+        for version in offer_list().filter(currency=subscription.organization.currency)
         if version.plan_id == subscription.plan_id or apis & set(version.plan.apis.all())
     ]
     if held is not None and held.pk not in {version.pk for version in offers}:
@@ -163,6 +163,7 @@ def _reason(error: PortalError) -> str:
     words = {
         "same_plan": _("You are on this plan already."),
         "downgrade_now": _("A smaller plan starts with the next period."),
+        "mixed_currency": _("This plan is priced in another currency than yours."),
     }
     return next((words[p.code] for p in problems if p.code in words), error.public)
 

@@ -160,8 +160,10 @@ def subscription_change_check(
 
     :raises ChangeTooSoonError, PlanNotOfferedError, SubscriptionStateError,
         SubscriptionOverlapError: as `subscription_change` says.
+    :raises InputInvalidError: for another currency than the organization's.
     """
     _check_offered(version)
+    _refuse_currency(subscription.organization, version)
     if subscription.ends_at is not None or subscription.paused_at is not None:
         raise SubscriptionStateError
     if at < now + LEAD:
@@ -193,7 +195,6 @@ def subscription_change(
         upgrade = is_upgrade(subscription=subscription, version=version)
         at = at or (soonest_change(now) if upgrade else _period_end(subscription, now=now))
         subscription_change_check(subscription=subscription, version=version, at=at, now=now)
-        _check_currency(subscription.organization, version)
         running = _drop_planned(subscription, now=now)
         if at <= running.starts_at:
             raise ChangeTooSoonError

@@ -196,3 +196,16 @@ def test_choosing_leads_to_the_review_or_to_the_change(acme: Organization) -> No
     both = Membership.objects.filter(organization=new).get().user
     Membership.objects.create(organization=acme, user=both, role=Role.ADMIN, created_at=JAN)
     assert "For which organization?" in client_of(both).get(url).content.decode()
+
+
+def test_a_plan_in_another_currency_is_not_offered_and_refused(acme: Organization) -> None:
+    euro = plan_version(slug="scale-eu", terms=pro_terms(base="179.00"), rank=3, published=False)
+    euro.plan.apis.set(Api.objects.all())
+    PlanVersion.objects.filter(pk=euro.pk).update(currency="EUR", published_at=JAN)
+    client = as_role(acme)
+    compare = client.get(reverse("org_plan_change", args=[acme.slug])).content.decode()
+    assert "Preview Scale" in compare
+    assert "Preview Scale-eu" not in compare
+    asked = client.get(reverse("org_plan_confirm", args=[acme.slug]), {"plan": "scale-eu"})
+    assert asked.status_code == 422
+    assert "priced in another currency than yours" in asked.content.decode()
