@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.mail import send_mail
 
 from billing.services.dunning import billing_addresses
+from billing.services.quota_use import FULL_PERCENT
 from gateway.contracts.snapshot import WindowKind
 from metering.queries import Threshold, UsageReader
 from portal.models import Segment, Subscription, UsageAlert
@@ -19,7 +20,6 @@ from portal.queue import enqueue_on_commit
 
 LOOK_BACK: Final = timedelta(days=40)
 """Longer than a period: a sandbox may step over weeks between two scans."""
-FULL_PERCENT: Final = 100
 _LENGTHS: Final = {WindowKind.HOUR: timedelta(hours=1), WindowKind.DAY: timedelta(days=1)}
 
 

@@ -95,7 +95,7 @@ def running_bill(
         lines=rating.lines,
         so_far=settled(rating),
         projected=settled(projection),
-        usage=_whole(facts),
+        usage=whole_period(facts),
         as_of=now,
     )
 
@@ -115,7 +115,8 @@ def projected_fact(fact: MeterFact, *, start: datetime, now: datetime, end: date
     return replace(fact, billed=max(Decimal(units), fact.billed))
 
 
-def _whole(facts: Mapping[str, Mapping[str, MeterFact]]) -> dict[str, MeterFact]:
+def whole_period(facts: Mapping[str, Mapping[str, MeterFact]]) -> dict[str, MeterFact]:
+    """Sum what the stretches of a period used, per meter."""
     total: dict[str, MeterFact] = {}
     for held in facts.values():
         for meter, fact in held.items():

@@ -16,10 +16,12 @@ from django.db import transaction
 
 from billing.errors import StalePreviewError
 from billing.locks import organization_lock
+from billing.models import InvoiceKind
 from billing.services.chain import Billed, Difference, differences, digest
-from billing.services.drafts import billed_map, tax_terms
-from billing.services.kinds import flat_keys
-from billing.services.quota_use import LimitWarning, limit_warnings, meters_used
+from billing.services.drafts import billed_of_kind, tax_terms
+from billing.services.estimate import whole_period
+from billing.services.kinds import takes
+from billing.services.quota_use import LimitWarning, limit_warnings
 from billing.services.rated import (
     PeriodRating,
     Settlement,
@@ -274,24 +276,19 @@ def _rows(
     """Return the fees that the change adds and takes back; none while a trial runs."""
     if len(after) == len(before) or _in_trial(subscription, at):
         return ()
-    keys = flat_keys(after)
-    rated = [
-        [line for line in _rate(subscription, period, stretches).lines if line.price_key in keys]
+    wanted = takes(InvoiceKind.ADVANCE, after)
+    was, will = (
+        [line for line in _rate(subscription, period, stretches).lines if wanted(line)]
         for stretches in (before, after)
-    ]
+    )
     due = {
         line.line_key: Billed(
             amount_minor=line.amount_minor, discount_minor=line.discount_minor, line=line
         )
-        for line in rated[0]
-        if not line.is_adjustment
+        for line in was
     }
-    billed = {
-        key: row
-        for key, row in billed_map(period=period).items()
-        if row.line.price_key in keys and not row.line.is_adjustment
-    }
-    return differences([line for line in rated[1] if not line.is_adjustment], due | billed)
+    billed = billed_of_kind(period=period, kind=InvoiceKind.ADVANCE, stretches=after, without=None)
+    return differences(will, due | billed)
 
 
 def _rate(
@@ -346,7 +343,8 @@ def _usage(
     rating = period_rate(
         subscription=subscription, period=period, stretches=stretches, usage=facts
     )
-    return meters_used(facts), rating
+    used = whole_period(facts).items()
+    return {meter: int(fact.billed + fact.counted) for meter, fact in used}, rating
 
 
 def _next_invoice(
@@ -360,12 +358,8 @@ def _next_invoice(
     if following is None:
         return None
     stretches = (Stretch(planned, following.starts_at, following.ends_at),)
-    keys = flat_keys(stretches)
-    fees = [
-        line
-        for line in _rate(subscription, following, stretches).lines
-        if line.price_key in keys and not line.is_adjustment
-    ]
+    wanted = takes(InvoiceKind.ADVANCE, stretches)
+    fees = [line for line in _rate(subscription, following, stretches).lines if wanted(line)]
     settled = settle(
         currency=planned.plan_version.currency,
         lines=differences(fees, {}),

@@ -6,9 +6,10 @@ The figures are those that `invoice_advance` drafts for the first period.
 from dataclasses import dataclass
 from datetime import datetime
 
+from billing.models import InvoiceKind
 from billing.services.chain import Difference, differences
 from billing.services.drafts import tax_terms
-from billing.services.kinds import flat_keys
+from billing.services.kinds import takes
 from billing.services.rated import Settlement, Stretch, period_rate, settle
 from billing.services.wallet import credit_terms, credit_terms_ahead, grant_list
 from portal.core.periods import period_of
@@ -81,7 +82,6 @@ def _fees(
     subscription: Subscription, period: BillingPeriod, stretches: tuple[Stretch, ...]
 ) -> tuple[Difference, ...]:
     """Rate the fees in advance of the whole period, as if there were no trial."""
-    keys = flat_keys(stretches)
+    wanted = takes(InvoiceKind.ADVANCE, stretches)
     rating = period_rate(subscription=subscription, period=period, stretches=stretches, usage={})
-    lines = [x for x in rating.lines if x.price_key in keys and not x.is_adjustment]
-    return differences(lines, {})
+    return differences([line for line in rating.lines if wanted(line)], {})

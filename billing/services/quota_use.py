@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from billing.services.rated import MeterFact
-from gateway.contracts.snapshot import WindowKind
+from gateway.contracts.snapshot import Quota, WindowKind
 from metering.queries import UsageReader
 from portal.core.calendar import month_windows
 from portal.models import BillingPeriod, PlanVersion, Subscription
 
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
-DEFAULT_ALERTS: Final = (80, 95)
 FULL_PERCENT: Final = 100
+_DEFAULT: Final = Quota(meter="", quota=0)
+DEFAULT_ALERTS: Final = _DEFAULT.alerts_at
+DEFAULT_BLOCK_PERCENT: Final = _DEFAULT.block_at_percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def quota_use_list(
 def _use(
     quota: Mapping[str, Any], window: WindowKind, start: datetime, end: datetime, used: int
 ) -> QuotaUse:
-    units, block = int(quota["quota"]), int(quota.get("block_at_percent", FULL_PERCENT))
+    units, block = int(quota["quota"]), int(quota.get("block_at_percent", DEFAULT_BLOCK_PERCENT))
     return QuotaUse(
         meter=quota["meter"],
         window=window,
@@ -138,15 +139,6 @@ def window_bounds(
             return start, start + _HOUR
 
 
-def meters_used(facts: Mapping[str, Mapping[str, MeterFact]]) -> dict[str, int]:
-    """Sum billed and counted units per meter over the stretches of a period."""
-    total: dict[str, int] = {}
-    for held in facts.values():
-        for meter, fact in held.items():
-            total[meter] = total.get(meter, 0) + int(fact.billed + fact.counted)
-    return total
-
-
 def limit_warnings(*, version: PlanVersion, used: Mapping[str, int]) -> tuple[LimitWarning, ...]:
     """Name the monthly quotas of `version` that the use of this period exceeds."""
     monthly = {WindowKind.BILLING_PERIOD, WindowKind.CALENDAR_MONTH}
@@ -155,6 +147,6 @@ def limit_warnings(*, version: PlanVersion, used: Mapping[str, int]) -> tuple[Li
         window = WindowKind(quota.get("window", WindowKind.BILLING_PERIOD))
         units, spent = int(quota["quota"]), used.get(quota["meter"], 0)
         if window in monthly and spent > units:
-            blocks = bool(int(quota.get("block_at_percent", FULL_PERCENT)))
+            blocks = bool(int(quota.get("block_at_percent", DEFAULT_BLOCK_PERCENT)))
             rows.append(LimitWarning(quota["meter"], spent, units, blocks))
     return tuple(rows)

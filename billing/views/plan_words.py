@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from billing.services.documents import count_policy_text
-from billing.services.quota_use import DEFAULT_ALERTS, FULL_PERCENT
+from billing.services.quota_use import DEFAULT_ALERTS, DEFAULT_BLOCK_PERCENT, FULL_PERCENT
 from gateway.contracts.snapshot import WindowKind
 from portal.models import PlanVersion
 from portal.templatetags.ledger import quantity
@@ -187,7 +187,7 @@ def _quota(quota: Mapping[str, Any]) -> str:
         "meter": quota["meter"],
         "window": window_name(window),
     }
-    block = int(quota.get("block_at_percent", FULL_PERCENT))
+    block = int(quota.get("block_at_percent", DEFAULT_BLOCK_PERCENT))
     if not block:
         tail = _("calls beyond it go on, priced as above")
     elif block == FULL_PERCENT:
