@@ -4,8 +4,15 @@ from datetime import datetime
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 
-from portal.errors import NotFoundError
-from portal.models import Api, Credential, Environment, Organization, PlanVersion, Subscription
+from portal.models import (
+    Api,
+    Credential,
+    Environment,
+    Organization,
+    PlanVersion,
+    Segment,
+    Subscription,
+)
 
 
 def key_list(*, organization: Organization) -> QuerySet[Credential]:
@@ -22,17 +29,6 @@ def key_for_first_call(*, organization: Organization, now: datetime) -> Credenti
         revoked_at__isnull=True,
     )
     return rows.exclude(sealed_secret="").first()
-
-
-def offer_get(*, slug: str) -> PlanVersion:
-    """Return the version that a subscriber of a public plan gets today.
-
-    :raises NotFoundError: for an unknown, hidden, archived or unpublished plan alike.
-    """
-    for row in offer_list():
-        if row.plan.slug == slug:
-            return row
-    raise NotFoundError
 
 
 def sample_api() -> Api | None:
@@ -60,6 +56,18 @@ def customer_search(text: str) -> QuerySet[Organization]:
         | Q(subscriptions__pk=text)
     )
     return rows.filter(found).distinct()
+
+
+def not_over(at: datetime) -> Q:
+    """Return the condition of subscriptions (and segments) that end after `at`, or never."""
+    return Q(ends_at__isnull=True) | Q(ends_at__gt=at)
+
+
+def segment_at(*, subscription_id: str, at: datetime) -> Segment | None:
+    """Return the segment in force at an instant, with its plan version; None before the first."""
+    rows = Segment.objects.select_related("plan_version__plan")
+    begun = rows.filter(subscription_id=subscription_id, starts_at__lte=at)
+    return begun.order_by("-starts_at").first()
 
 
 def subscription_phase(subscription: Subscription, *, now: datetime) -> str:

@@ -3,7 +3,6 @@
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.db.models import Q
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
@@ -21,10 +20,10 @@ from portal.api.base import Answer, ApiView, Body, operation, text_query
 from portal.api.organizations import SEGMENTS, SubscriptionOut
 from portal.api.pagination import Pages
 from portal.api.permissions import members
-from portal.errors import MailUnverifiedError, NotFoundError
+from portal.errors import MailUnverifiedError
 from portal.models import PlanVersion, Subscription
 from portal.permissions import BILLING_ROLES
-from portal.selectors import offer_get
+from portal.selectors import not_over, offer_list
 from portal.services.credentials import has_verified_mail
 from portal.services.subscriptions import (
     subscription_cancel,
@@ -132,11 +131,11 @@ class CancelOwnIn(Body):
 
 
 def _offer(slug: str) -> PlanVersion:
-    try:
-        return offer_get(slug=slug)
-    except NotFoundError as error:
+    found = offer_list().filter(plan__slug=slug).first()
+    if found is None:
         wrong = serializers.ErrorDetail("There is no such plan on offer.", "does_not_exist")
-        raise serializers.ValidationError({"plan": [wrong]}) from error
+        raise serializers.ValidationError({"plan": [wrong]})
+    return found
 
 
 class Checkouts(ApiView):
@@ -168,8 +167,8 @@ class Checkouts(ApiView):
 
     def _version(self, version_id: str) -> PlanVersion:
         """Return the newest version of a public plan; older terms cannot be agreed to."""
-        found = PlanVersion.objects.select_related("plan").filter(pk=version_id).first()
-        if found is None or _offer_or_none(found.plan.slug) != found:
+        found = offer_list().filter(pk=version_id).first()
+        if found is None:
             wrong = serializers.ErrorDetail("These terms are not on offer.", "not_offered")
             raise serializers.ValidationError({"plan_version": [wrong]})
         return found
@@ -177,13 +176,6 @@ class Checkouts(ApiView):
     def _page_url(self, checkout: PlanCheckout) -> str:
         path = reverse("org_checkout", args=[self.member.organization.slug, checkout.pk])
         return str(settings.ENV.portal_url).rstrip("/") + path
-
-
-def _offer_or_none(slug: str) -> PlanVersion | None:
-    try:
-        return offer_get(slug=slug)
-    except NotFoundError:
-        return None
 
 
 class CheckoutView(ApiView):
@@ -225,7 +217,7 @@ class OwnSubscriptionView(ApiView):
         :raises Http404: for any other.
         """
         rows = self.member.organization.subscriptions.select_related("plan", "organization")
-        found = rows.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=clock.now()))
+        found = rows.filter(not_over(clock.now()))
         return get_object_or_404(found.prefetch_related(SEGMENTS), pk=subscription_id)
 
     def shown(self, subscription_id: str) -> Response:

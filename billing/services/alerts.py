@@ -15,8 +15,9 @@ from billing.services.dunning import billing_addresses
 from billing.services.quota_use import FULL_PERCENT
 from gateway.contracts.snapshot import WindowKind
 from metering.queries import Threshold, UsageReader
-from portal.models import Segment, Subscription, UsageAlert
+from portal.models import Subscription, UsageAlert
 from portal.queue import enqueue_on_commit
+from portal.selectors import segment_at
 
 LOOK_BACK: Final = timedelta(days=40)
 """Longer than a period: a sandbox may step over weeks between two scans."""
@@ -46,12 +47,7 @@ def alerts_take(*, reader: UsageReader, now: datetime) -> int:
 
 def _quota_of(crossing: Threshold) -> int:
     """Return the allowance that was in force when its percentage was crossed; 0 = unknown."""
-    segment = (
-        Segment.objects.select_related("plan_version")
-        .filter(subscription_id=crossing.subscription_id, starts_at__lte=crossing.crossed_at)
-        .order_by("-starts_at")
-        .first()
-    )
+    segment = segment_at(subscription_id=crossing.subscription_id, at=crossing.crossed_at)
     quotas = segment.plan_version.limits.get("quotas", []) if segment else []
     mine = [quota for quota in quotas if quota["meter"] == crossing.meter]
     length = crossing.window_end - crossing.window_start

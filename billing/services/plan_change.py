@@ -19,7 +19,7 @@ from billing.locks import organization_lock
 from billing.models import InvoiceKind
 from billing.services.chain import Billed, Difference, differences, digest
 from billing.services.drafts import billed_of_kind, tax_terms
-from billing.services.estimate import whole_period
+from billing.services.estimate import period_at, whole_period
 from billing.services.kinds import takes
 from billing.services.quota_use import LimitWarning, limit_warnings
 from billing.services.rated import (
@@ -37,6 +37,7 @@ from metering.errors import MeteringUnavailableError
 from metering.queries import UsageReader
 from portal.errors import ChangeTooSoonError, InputInvalidError, SubscriptionStateError
 from portal.models import BillingPeriod, PlanVersion, Segment, Subscription, User
+from portal.selectors import segment_at
 from portal.services.subscriptions import (
     is_upgrade,
     periods_open,
@@ -231,13 +232,8 @@ def _running(subscription: Subscription, *, now: datetime) -> tuple[BillingPerio
     :raises SubscriptionStateError: when the subscription has not begun, or is over.
     """
     periods_open(subscription=subscription, now=now)
-    period = subscription.periods.filter(starts_at__lte=now, ends_at__gt=now).first()
-    segment = (
-        subscription.segments.select_related("plan_version__plan")
-        .filter(starts_at__lte=now)
-        .order_by("-starts_at")
-        .first()
-    )
+    period = period_at(subscription=subscription, now=now)
+    segment = segment_at(subscription_id=subscription.pk, at=now)
     if period is None or segment is None:
         raise SubscriptionStateError
     return period, segment

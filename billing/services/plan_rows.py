@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q
-
 from billing.services.estimate import RunningBill, period_at, running_bill
 from billing.services.quota_use import QuotaUse, quota_use_list
 from metering.errors import MeteringUnavailableError
@@ -17,6 +15,7 @@ from portal.models import (
     Subscription,
     UsageAlert,
 )
+from portal.selectors import not_over
 from portal.usage import reader
 
 
@@ -47,9 +46,7 @@ class PlanRow:
 
 def plan_rows(*, organization: Organization, at: datetime) -> list[PlanRow]:
     """Return a row per subscription that is not over, oldest first."""
-    rows = organization.subscriptions.select_related("plan", "organization").filter(
-        Q(ends_at__isnull=True) | Q(ends_at__gt=at)
-    )
+    rows = organization.subscriptions.select_related("plan", "organization").filter(not_over(at))
     return [plan_row(subscription, at) for subscription in rows.order_by("starts_at", "pk")]
 
 

@@ -1,7 +1,6 @@
 """The customer's plan: what it is, where it stands, cancelling and taking that back."""
 
 from django.contrib import messages
-from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -14,6 +13,7 @@ from portal.clock import now
 from portal.errors import PortalError
 from portal.models import Membership, Organization, Subscription
 from portal.permissions import BILLING_ROLES, EVERY_ROLE, member_required, person_of
+from portal.selectors import not_over
 from portal.services.subscriptions import (
     subscription_cancel,
     subscription_cancel_undo,
@@ -27,7 +27,7 @@ def own_subscription(organization: Organization, subscription_id: str) -> Subscr
     :raises Http404: for a foreign, unknown or ended one, and where none is named among several.
     """
     rows = organization.subscriptions.select_related("plan", "organization").filter(
-        Q(ends_at__isnull=True) | Q(ends_at__gt=now())
+        not_over(now())
     )
     if subscription_id:
         rows = rows.filter(pk=subscription_id)

@@ -4,8 +4,8 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
@@ -24,32 +24,15 @@ from billing.views.plan_words import PlanWords, plan_words
 from billing.views.pricing import month_start
 from gateway.contracts.access_log import parse_time
 from portal.clock import now
-from portal.errors import NotFoundError, PortalError
+from portal.errors import PortalError
 from portal.models import Membership, PlanVersion, Subscription
 from portal.permissions import BILLING_ROLES, member_required, person_of
-from portal.selectors import offer_get, offer_list
+from portal.selectors import offer_list, segment_at
 from portal.usage import reader_or_none
-
-
-def _offer(slug: str) -> PlanVersion:
-    """Return the offer of a public plan.
-
-    :raises Http404: for an unknown or hidden plan alike.
-    """
-    try:
-        return offer_get(slug=slug)
-    except NotFoundError as error:
-        raise Http404 from error
 
 
 def _timing(value: str) -> Timing | None:
     return Timing(value) if value in set(Timing) else None
-
-
-def _held_version(subscription: Subscription, at: datetime) -> PlanVersion | None:
-    rows = subscription.segments.select_related("plan_version__plan").filter(starts_at__lte=at)
-    newest = rows.order_by("-starts_at").first()
-    return newest.plan_version if newest else None
 
 
 def _card(
@@ -82,7 +65,8 @@ def _compare(
     status: int = 200,
 ) -> HttpResponse:
     at = now()
-    held = _held_version(subscription, at)
+    segment = segment_at(subscription_id=subscription.pk, at=at)
+    held = segment.plan_version if segment else None
     apis = set(subscription.plan.apis.all())
     offers = [
         version
@@ -109,7 +93,7 @@ def org_plan_confirm(request: HttpRequest, member: Membership) -> HttpResponse:
     """Show the exact preview; the post brings its figures and its instant back."""
     values = request.POST if request.method == "POST" else request.GET
     subscription = own_subscription(member.organization, values.get("subscription", ""))
-    version = _offer(values.get("plan", ""))
+    version = get_object_or_404(offer_list(), plan__slug=values.get("plan", ""))
     timing = _timing(values.get("timing", ""))
     if request.method == "POST":
         return _confirm(request, member, subscription, version, timing)

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -25,7 +25,6 @@ from billing.views.plan_words import plan_words
 from portal.clock import now, wall_now
 from portal.errors import (
     InputInvalidError,
-    NotFoundError,
     PlanNotOfferedError,
     PortalError,
     SubscriptionOverlapError,
@@ -38,7 +37,7 @@ from portal.permissions import (
     person_of,
     signed_in,
 )
-from portal.selectors import offer_get
+from portal.selectors import offer_list
 from portal.services.credentials import has_verified_mail
 from portal.services.subscriptions import subscription_create_check
 
@@ -48,19 +47,12 @@ PROBLEMS: dict[str, type[PortalError] | type[BillingError]] = {
 }
 
 
-def _offer(slug: str) -> PlanVersion:
-    try:
-        return offer_get(slug=slug)
-    except NotFoundError as error:
-        raise Http404 from error
-
-
 @never_cache
 @require_GET
 @signed_in
 def plan_choose(request: HttpRequest) -> HttpResponse:
     """Lead a plan of the pricing page to the organization that is to have it."""
-    version = _offer(request.GET.get("plan", ""))
+    version = get_object_or_404(offer_list(), plan__slug=request.GET.get("plan", ""))
     rows = Membership.objects.select_related("organization").filter(
         user=person_of(request), role__in=BILLING_ROLES
     )
@@ -101,7 +93,7 @@ def _held_subscription(member: Membership, version: PlanVersion) -> str:
 def org_subscribe(request: HttpRequest, member: Membership) -> HttpResponse:
     """Review a plan: price, tax, renewal, how to cancel; then agree."""
     values = request.POST if request.method == "POST" else request.GET
-    version = _offer(values.get("plan", ""))
+    version = get_object_or_404(offer_list(), plan__slug=values.get("plan", ""))
     if request.method != "POST":
         return _review(request, member, version)
     if request.POST.get("version", "") != version.pk:

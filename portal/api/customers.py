@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-from django.db.models import Q
 from django.shortcuts import get_object_or_404
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -15,7 +14,7 @@ from portal.api.organizations import SEGMENTS, OrganizationDetailOut, Subscripti
 from portal.api.pagination import Pages
 from portal.api.permissions import ADMIN, STAFF
 from portal.models import Organization, PlanVersion, Subscription
-from portal.selectors import customer_search
+from portal.selectors import customer_search, not_over
 from portal.services.subscriptions import (
     subscription_cancel,
     subscription_cancel_undo,
@@ -104,7 +103,7 @@ class AdminSubscriptions(AdminView):
         """List subscriptions, newest first."""
         rows = Subscription.objects.select_related("plan").prefetch_related(SEGMENTS)
         if request.query_params.get("all") != "1":
-            rows = rows.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=clock.now()))
+            rows = rows.filter(not_over(clock.now()))
         return self.page(rows.order_by("-starts_at", "pk"), SubscriptionOut)
 
 

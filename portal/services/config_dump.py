@@ -4,8 +4,6 @@ from collections import defaultdict
 from datetime import datetime
 from typing import Any, Final
 
-from django.db.models import Q
-
 from portal.core.config_schema import FILE_VERSION
 from portal.models import (
     Api,
@@ -19,6 +17,7 @@ from portal.models import (
     Subscription,
     Upstream,
 )
+from portal.selectors import not_over
 
 ROUTE_FIELDS: Final = (
     *("name", "path", "methods", "hosts", "priority", "is_public", "strip_prefix", "units"),
@@ -140,7 +139,7 @@ def _organizations(*, now: datetime) -> list[dict[str, Any]]:
 def _subscriptions(*, now: datetime) -> dict[str, list[dict[str, Any]]]:
     """Return, per organization, what it is on or about to be on; ended ones are history."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    rows = Subscription.objects.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=now))
+    rows = Subscription.objects.filter(not_over(now))
     for row in rows.prefetch_related("segments__plan_version__plan").order_by("starts_at", "pk"):
         last = max(row.segments.all(), key=lambda segment: segment.starts_at)
         found[row.organization_id].append(

@@ -28,6 +28,7 @@ from portal.models import (
     Subscription,
     User,
 )
+from portal.selectors import not_over
 from portal.services.audit import audit_record
 from portal.snapshots import snapshot_touch
 
@@ -132,14 +133,14 @@ def _check_overlap(
 ) -> None:
     """Refuse when, from `start` on, another subscription covers an API of the version's plan."""
     others = Segment.objects.filter(
-        Q(ends_at__isnull=True) | Q(ends_at__gt=start),
+        not_over(start),
         subscription__organization=organization,
         plan_version__plan__apis__in=version.plan.apis.all(),
     )
     if own is not None:
         others = others.exclude(subscription=own)
     paused = Subscription.objects.filter(
-        Q(ends_at__isnull=True) | Q(ends_at__gt=start),
+        not_over(start),
         organization=organization,
         paused_at__isnull=False,
         plan__apis__in=version.plan.apis.all(),
@@ -352,7 +353,7 @@ def periods_open_due(*, now: datetime) -> int:
 
     Also lets `Subscription.plan` follow a change that has come into force.
     """
-    running = Subscription.objects.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=now))
+    running = Subscription.objects.filter(not_over(now))
     short = running.annotate(ahead=Count("periods", filter=Q(periods__ends_at__gt=now))).filter(
         ahead__lt=PERIODS_AHEAD
     )

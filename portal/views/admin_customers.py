@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Prefetch, Q
+from django.db.models import Count, Prefetch
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
@@ -23,7 +23,7 @@ from portal.models import (
     Subscription,
 )
 from portal.permissions import person_of
-from portal.selectors import customer_search, subscription_phase
+from portal.selectors import customer_search, not_over, subscription_phase
 from portal.services.subscriptions import (
     soonest_change,
     subscription_cancel,
@@ -157,7 +157,7 @@ def subscription_list(request: HttpRequest) -> HttpResponse:
         _WITH_SEGMENTS
     )
     if request.GET.get("all") != "1":
-        rows = rows.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=now))
+        rows = rows.filter(not_over(now))
     page = page_of(request, rows.order_by("-starts_at", "pk"))
     context = {
         "page": page,

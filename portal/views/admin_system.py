@@ -27,6 +27,7 @@ from portal.models import (
     Upstream,
 )
 from portal.permissions import person_of
+from portal.selectors import not_over
 from portal.services.clock_control import clock_advance
 from portal.services.config_dump import config_dump
 from portal.services.config_file import config_write
@@ -65,12 +66,11 @@ def home(request: HttpRequest) -> HttpResponse:
     now, wall = clock.now(), clock.wall_now()
     apis, customers = _api_counts(), _customer_counts()
     steps = _steps(wall, published=apis["routed"], subscribed=customers["subscribed"])
-    running = Q(ends_at__isnull=True) | Q(ends_at__gt=now)
     context = {
         "steps": steps,
         "done_count": sum(step.done for step in steps),
         "customer_count": customers["all"],
-        "subscription_count": Subscription.objects.filter(running).count(),
+        "subscription_count": Subscription.objects.filter(not_over(now)).count(),
         "api_count": apis["published"],
         "watermark": _watermark(now),
         "now": now,
