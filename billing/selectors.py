@@ -1,12 +1,12 @@
 """Reads for the money pages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Count, Q, QuerySet, Sum
 
-from billing.models import CreditNote, Finding, Invoice
+from billing.models import CreditNote, Finding, Invoice, InvoiceLine, UsageSnapshot
 from billing.states import InvoiceState, NoteState
 from portal.models import BillingPeriod, Organization
 
@@ -45,6 +45,18 @@ def visible_invoices(*, organization: Organization) -> "QuerySet[Invoice]":
         .exclude(state__in=hidden)
         .filter(number__isnull=False)
     )
+
+
+def invoice_named(reference: str) -> "QuerySet[Invoice]":
+    """Return the invoice of an id or a number, as rows that hold one or none."""
+    return invoice_list().filter(Q(pk=reference) | Q(number=reference))
+
+
+def evidence_list(lines: Iterable[InvoiceLine]) -> "QuerySet[UsageSnapshot]":
+    """Return the frozen usage that lines rest on, in the order of time."""
+    ids = {snapshot_id for line in lines for snapshot_id in line.evidence}
+    rows = UsageSnapshot.objects.filter(pk__in=ids)
+    return rows.order_by("starts_at", "meter", "revision")
 
 
 def visible_notes(*, organization: Organization) -> "QuerySet[CreditNote]":

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from django.http import Http404, StreamingHttpResponse
+from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -11,7 +12,7 @@ from rest_framework.response import Response
 from billing.api.invoices import InvoiceOut, LineOut
 from billing.models import Invoice, InvoiceLine, Payment, UsageSnapshot
 from billing.payments.stripe_adapter import collector
-from billing.selectors import close_board, invoice_list
+from billing.selectors import close_board, evidence_list, invoice_list, invoice_named
 from billing.services.exports import (
     INVOICE_HEADER,
     LINE_HEADER,
@@ -20,8 +21,8 @@ from billing.services.exports import (
     line_rows,
 )
 from billing.services.invoices import invoice_rerate
-from billing.services.payments import open_void
-from billing.services.review import draft_void, invoice_approve, invoice_hold, invoice_release
+from billing.services.payments import invoice_void
+from billing.services.review import invoice_approve, invoice_hold, invoice_release
 from billing.states import InvoiceState
 from portal import clock
 from portal.api.base import Answer, ApiView, Body, operation, text_query
@@ -103,11 +104,7 @@ class FinanceView(ApiView):
 
     def invoice(self, reference: str) -> Invoice:
         """Return an invoice by its id or number."""
-        rows = invoice_list()
-        found = rows.filter(pk=reference).first() or rows.filter(number=reference).first()
-        if found is None:
-            raise Http404
-        return found
+        return get_object_or_404(invoice_named(reference))
 
     def filtered(self, request: Request) -> Any:
         params = request.query_params
@@ -165,9 +162,7 @@ class Evidence(FinanceView):
         """Show a document beside what it rests on."""
         invoice = self.invoice(reference)
         lines = list(invoice.lines.all())
-        ids = {snapshot_id for line in lines for snapshot_id in line.evidence}
-        snapshots = UsageSnapshot.objects.filter(pk__in=ids).order_by("starts_at", "meter")
-        found = {"invoice": invoice, "lines": lines, "snapshots": snapshots}
+        found = {"invoice": invoice, "lines": lines, "snapshots": evidence_list(lines)}
         return Response(EvidenceOut(found).data)
 
 
@@ -209,17 +204,14 @@ class Void(FinanceView):
     @operation("finance_invoice_void", body=DecisionIn, answer=FinanceInvoiceOut)
     def post(self, request: Request, reference: str) -> Response:
         """Void a document; the next of its chain picks its lines up."""
-        invoice = self.invoice(reference)
-        who: dict[str, Any] = {
-            "invoice_id": invoice.pk,
+        invoice_void(
+            invoice=self.invoice(reference),
             **self.body(DecisionIn),
-            "actor": self.person,
-            "now": clock.now(),
-        }
-        if invoice.state in {InvoiceState.OPEN, InvoiceState.UNCOLLECTIBLE}:
-            open_void(**who, collector=collector(), wall=clock.wall_now())
-        else:
-            draft_void(**who)
+            actor=self.person,
+            collector=collector(),
+            now=clock.now(),
+            wall=clock.wall_now(),
+        )
         return self.decided(reference)
 
 

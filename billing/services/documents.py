@@ -8,7 +8,8 @@ from typing import Any
 import typst
 from django.conf import settings
 
-from billing.models import CreditNote, Invoice, InvoiceLine, NoteSettlement, UsageSnapshot
+from billing.models import CreditNote, Invoice, InvoiceLine, NoteSettlement
+from billing.selectors import evidence_list
 from billing.services.money_text import amount_text
 from gateway.contracts.snapshot import DEFAULT_COUNT_POLICY
 from portal.models import Organization
@@ -217,8 +218,7 @@ def _totals(invoice: Invoice) -> list[list[str]]:
 
 
 def _usage(lines: list[InvoiceLine]) -> list[dict[str, str]]:
-    ids = {snapshot_id for line in lines for snapshot_id in line.evidence}
-    rows = UsageSnapshot.objects.filter(pk__in=ids).order_by("starts_at", "meter", "revision")
+    rows = evidence_list(lines)
     return [
         {
             "meter": row.meter,

@@ -22,7 +22,7 @@ from billing.services.dunning import (
 from billing.services.findings import finding_open
 from billing.services.issue import alarm_raise
 from billing.services.outbox import Step, outbox_call
-from billing.services.review import invoice_move
+from billing.services.review import draft_void, invoice_move
 from billing.states import InvoiceState, sources_of
 from portal.models import User
 from portal.services.audit import audit_record
@@ -312,6 +312,32 @@ def card_changed(*, account: CustomerAccount, now: datetime) -> int:
     return Invoice.objects.filter(
         organization_id=account.pk, state=InvoiceState.OPEN, total_minor__gt=0
     ).update(next_attempt_at=now, waiting_for=CollectionWait.NOTHING)
+
+
+def invoice_void(
+    *,
+    invoice: Invoice,
+    reason: str,
+    actor: User,
+    collector: Collector,
+    now: datetime,
+    wall: datetime,
+) -> None:
+    """Void a document wherever it is: a draft here alone, an issued one at the collector first.
+
+    :raises InvoiceStateError: for one that is paid, void or on its way.
+    """
+    if invoice.state not in {InvoiceState.OPEN, InvoiceState.UNCOLLECTIBLE}:
+        draft_void(invoice_id=invoice.pk, reason=reason, actor=actor, now=now)
+        return
+    open_void(
+        invoice_id=invoice.pk,
+        reason=reason,
+        actor=actor,
+        collector=collector,
+        now=now,
+        wall=wall,
+    )
 
 
 def open_void(

@@ -1,9 +1,6 @@
 """Finance's pages of what follows an invoice: credit notes, disputes, findings."""
 
-from typing import Any
-
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -13,6 +10,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from billing.errors import BillingError
 from billing.forms import CreditNoteForm
 from billing.models import CreditNote, Dispute, Finding, NoteReason, NoteSettlement
+from billing.selectors import invoice_named
 from billing.services import credit_notes
 from billing.services.charges import DECIDED
 from billing.services.documents import note_pdf
@@ -20,13 +18,9 @@ from billing.services.note_amounts import left_map
 from billing.services.note_issue import note_alarm_clear
 from billing.states import CREDITABLE, NoteState
 from billing.views.access import finance_only, signed_in
-from billing.views.finance import PAGE_ROWS, invoice_named
 from portal.clock import now
 from portal.models import AuditEvent
-
-
-def _page(request: HttpRequest, rows: Any) -> Any:
-    return Paginator(rows, PAGE_ROWS).get_page(request.GET.get("page"))
+from portal.views.admin_pages import page_of
 
 
 @require_GET
@@ -38,7 +32,7 @@ def credit_list(request: HttpRequest) -> HttpResponse:
     if state:
         rows = rows.filter(state=state)
     context = {
-        "page": _page(request, rows),
+        "page": page_of(request, rows),
         "waiting": CreditNote.objects.select_related("invoice__organization").filter(
             Q(state=NoteState.DRAFT) | ~Q(alarm="")
         ),
@@ -53,7 +47,7 @@ def credit_list(request: HttpRequest) -> HttpResponse:
 @finance_only
 def credit_new(request: HttpRequest, reference: str) -> HttpResponse:
     """Draft a credit note of an issued invoice; it is approved on its own page."""
-    invoice = invoice_named(reference)
+    invoice = get_object_or_404(invoice_named(reference))
     if invoice.state not in CREDITABLE:
         messages.error(request, _("Only an issued invoice can be credited."))
         return redirect("finance_invoice", reference=reference)
@@ -158,7 +152,7 @@ def dispute_list(request: HttpRequest) -> HttpResponse:
     rows = Dispute.objects.select_related("invoice", "organization")
     context = {
         "running": rows.exclude(status__in=DECIDED).order_by("evidence_due_at", "pk"),
-        "page": _page(request, rows.filter(status__in=DECIDED).order_by("-opened_at", "pk")),
+        "page": page_of(request, rows.filter(status__in=DECIDED).order_by("-opened_at", "pk")),
         "as_of": now(),
     }
     return render(request, "billing/finance/disputes.html", context)
@@ -171,7 +165,7 @@ def finding_list(request: HttpRequest) -> HttpResponse:
     rows = Finding.objects.select_related("organization", "invoice")
     context = {
         "open_rows": rows.filter(resolved_at__isnull=True).order_by("found_at", "pk"),
-        "page": _page(request, rows.filter(resolved_at__isnull=False).order_by("-resolved_at")),
+        "page": page_of(request, rows.filter(resolved_at__isnull=False).order_by("-resolved_at")),
         "as_of": now(),
     }
     return render(request, "billing/finance/findings.html", context)

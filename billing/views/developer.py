@@ -10,9 +10,9 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from billing.errors import BillingError
-from billing.models import CollectionWait, CustomerAccount, Invoice, UsageSnapshot
+from billing.models import CollectionWait, CustomerAccount, Invoice
 from billing.payments.stripe_adapter import collector
-from billing.selectors import balance_minor, visible_invoices, visible_notes
+from billing.selectors import balance_minor, evidence_list, visible_invoices, visible_notes
 from billing.services.accounts import card_setup_start
 from billing.services.documents import count_policy_text
 from billing.services.plan_rows import PlanRow, plan_rows
@@ -86,12 +86,11 @@ def invoice_page(request: HttpRequest, org: str, number: str) -> HttpResponse:
     organization = organization_of(request, org, roles=MONEY_ROLES)
     invoice = _own_invoice(organization, number)
     lines = list(invoice.lines.all())
-    ids = {snapshot_id for line in lines for snapshot_id in line.evidence}
     context = {
         "organization": organization,
         "invoice": invoice,
         "lines": lines,
-        "snapshots": UsageSnapshot.objects.filter(pk__in=ids).order_by("starts_at", "meter"),
+        "snapshots": evidence_list(lines),
         "policy": count_policy_text(invoice.plan_version.limits.get("count_policy")),
         "notes": visible_notes(organization=organization).filter(invoice=invoice),
     }

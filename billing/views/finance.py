@@ -4,8 +4,6 @@ from contextlib import suppress
 from typing import Any
 
 from django.contrib import messages
-from django.core.paginator import Paginator
-from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -13,9 +11,9 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_POST
 
 from billing.errors import BillingError
-from billing.models import Finding, Invoice, InvoiceLine, Payment, UsageSnapshot
+from billing.models import Finding, Invoice, InvoiceLine, Payment
 from billing.payments.stripe_adapter import collector
-from billing.selectors import close_board, invoice_list
+from billing.selectors import close_board, evidence_list, invoice_list, invoice_named
 from billing.services import review
 from billing.services.documents import count_policy_text, invoice_pdf
 from billing.services.exports import (
@@ -29,7 +27,7 @@ from billing.services.findings import finding_resolve
 from billing.services.flags import baseline_map, baseline_of
 from billing.services.invoices import invoice_rerate
 from billing.services.issue import alarm_clear
-from billing.services.payments import open_void
+from billing.services.payments import invoice_void
 from billing.services.reconcile import invoice_reconcile
 from billing.states import CREDITABLE, InvoiceState, can_move
 from billing.views.access import finance_only, signed_in
@@ -39,8 +37,8 @@ from metering.queries import Dimension, UsageFilter, UsageReport
 from portal.clock import now, wall_now
 from portal.models import AuditEvent
 from portal.usage import reader
+from portal.views.admin_pages import page_of
 
-PAGE_ROWS = 50
 _DONE = {
     "approve": gettext_lazy("Approved; it is issued in a moment."),
     "hold": gettext_lazy("Held."),
@@ -48,10 +46,6 @@ _DONE = {
     "rerate": gettext_lazy("Rated again from the frozen usage."),
     "void": gettext_lazy("Void: the next document of the period picks its lines up."),
 }
-
-
-def _page(request: HttpRequest, rows: Any) -> Any:
-    return Paginator(rows, PAGE_ROWS).get_page(request.GET.get("page"))
 
 
 @require_GET
@@ -76,7 +70,7 @@ def queue(request: HttpRequest) -> HttpResponse:
     """List drafts with their change against the month before and their flags."""
     drafts = invoice_list().filter(state__in=(InvoiceState.DRAFT, InvoiceState.HELD))
     clean = drafts.filter(state=InvoiceState.DRAFT, flags=[])
-    page = _page(request, drafts)
+    page = page_of(request, drafts)
     rows, before = [], baseline_map(page.object_list)
     for invoice in page.object_list:
         baseline = before.get(invoice.pk)
@@ -101,14 +95,6 @@ def queue_approve(request: HttpRequest) -> HttpResponse:
     text = _("%(approved)s drafts approved, %(left)s left out because they changed.")
     messages.success(request, text % {"approved": approved, "left": left})
     return redirect("finance_review")
-
-
-def invoice_named(reference: str) -> Invoice:
-    found = invoice_list().filter(Q(number=reference) | Q(pk=reference)).first()
-    if found is None:
-        msg = "no such invoice"
-        raise Http404(msg)
-    return found
 
 
 def _usage_by_route(invoice: Invoice) -> dict[str, Any] | None:
@@ -136,13 +122,12 @@ def _usage_by_route(invoice: Invoice) -> dict[str, Any] | None:
 @finance_only
 def invoice_review(request: HttpRequest, reference: str) -> HttpResponse:
     """Show the invoice as the customer sees it, beside what it rests on."""
-    invoice = invoice_named(reference)
+    invoice = get_object_or_404(invoice_named(reference))
     lines = list(invoice.lines.all())
-    ids = {snapshot_id for line in lines for snapshot_id in line.evidence}
     context = {
         "invoice": invoice,
         "lines": lines,
-        "snapshots": UsageSnapshot.objects.filter(pk__in=ids).order_by("starts_at", "meter"),
+        "snapshots": evidence_list(lines),
         "usage": _usage_by_route(invoice),
         "policy": count_policy_text(invoice.plan_version.limits.get("count_policy")),
         "audit": AuditEvent.objects.filter(target=invoice.pk).order_by("-id")[:30],
@@ -169,7 +154,7 @@ def invoice_review(request: HttpRequest, reference: str) -> HttpResponse:
 @finance_only
 def invoice_decide(request: HttpRequest, reference: str) -> HttpResponse:
     """Carry out one decision; a refusal comes back to the page as a message."""
-    invoice, actor = invoice_named(reference), signed_in(request)
+    invoice, actor = get_object_or_404(invoice_named(reference)), signed_in(request)
     decision, reason = request.POST.get("decision", ""), request.POST.get("reason", "").strip()
     if decision in {"hold", "void"} and not reason:
         messages.error(request, _("Give a reason."))
@@ -200,17 +185,15 @@ def _decide(invoice: Invoice, decision: str, reason: str, seen: str, actor: Any)
             invoice_rerate(invoice_id=invoice.pk, now=instant)
         case "retry":
             alarm_clear(invoice_id=invoice.pk)
-        case "void" if invoice.state in {InvoiceState.OPEN, InvoiceState.UNCOLLECTIBLE}:
-            open_void(
-                invoice_id=invoice.pk,
+        case "void":
+            invoice_void(
+                invoice=invoice,
                 reason=reason,
                 actor=actor,
                 collector=collector(),
                 now=instant,
                 wall=wall_now(),
             )
-        case "void":
-            review.draft_void(invoice_id=invoice.pk, reason=reason, actor=actor, now=instant)
         case _:
             msg = "no such decision"
             raise Http404(msg)
@@ -222,7 +205,7 @@ def invoices(request: HttpRequest) -> HttpResponse:
     state, text = request.GET.get("state", ""), request.GET.get("q", "").strip()
     rows = invoice_list(state=state, text=text)
     context = {
-        "page": _page(request, rows),
+        "page": page_of(request, rows),
         "state": state,
         "q": text,
         "states": InvoiceState.choices,
@@ -253,7 +236,7 @@ def export(request: HttpRequest, what: str) -> HttpResponseBase:
 @require_GET
 @finance_only
 def invoice_document(request: HttpRequest, reference: str) -> HttpResponse:
-    return pdf_answer(invoice_named(reference))
+    return pdf_answer(get_object_or_404(invoice_named(reference)))
 
 
 def pdf_answer(invoice: Invoice) -> HttpResponse:
@@ -268,7 +251,7 @@ def pdf_answer(invoice: Invoice) -> HttpResponse:
 def payments(request: HttpRequest) -> HttpResponse:
     rows = Payment.objects.select_related("invoice__organization").order_by("-started_at", "pk")
     open_rows = invoice_list(state=InvoiceState.OPEN).order_by("due_at")
-    context = {"page": _page(request, rows), "open_rows": open_rows[:100], "as_of": now()}
+    context = {"page": page_of(request, rows), "open_rows": open_rows[:100], "as_of": now()}
     return render(request, "billing/finance/payments.html", context)
 
 
@@ -276,7 +259,7 @@ def payments(request: HttpRequest) -> HttpResponse:
 @finance_only
 def reconcile(request: HttpRequest, reference: str) -> HttpResponse:
     """Show the four totals of one invoice; what differs is kept as a finding."""
-    invoice = invoice_named(reference)
+    invoice = get_object_or_404(invoice_named(reference))
     totals, problem = None, ""
     try:
         totals = invoice_reconcile(
