@@ -24,15 +24,12 @@ from billing.services.findings import finding_resolve
 from billing.services.note_amounts import left_map
 from billing.services.note_issue import note_alarm_clear
 from billing.services.reconcile import FourTotals, invoice_reconcile
-from billing.services.review import clean_approve
 from billing.states import NoteState
 from portal import clock
 from portal.api.base import Answer, ApiView, Body, operation, text_query
 from portal.api.pagination import Pages
 from portal.api.permissions import STAFF
 from portal.usage import reader
-
-MAX_HASHES = 200
 
 
 class NoteOut(serializers.ModelSerializer[CreditNote]):
@@ -133,23 +130,6 @@ class TotalsOut(Answer):
     remote_minor = serializers.IntegerField(allow_null=True, help_text="null: not there yet")
     remote_status = serializers.CharField(allow_blank=True)
     differences = serializers.ListField(child=serializers.CharField())
-
-
-class HashesIn(Body):
-    hashes = serializers.DictField(
-        child=serializers.CharField(max_length=64), help_text="`content_hash` by invoice id"
-    )
-
-    def validate_hashes(self, value: dict[str, str]) -> dict[str, str]:
-        if len(value) > MAX_HASHES:
-            msg = f"At most {MAX_HASHES} at a time."
-            raise serializers.ValidationError(msg, "too_many")
-        return value
-
-
-class ApprovedOut(Answer):
-    approved = serializers.IntegerField()
-    left_out = serializers.IntegerField(help_text="flagged, changed or taken meanwhile")
 
 
 class Notes(ApiView):
@@ -297,12 +277,3 @@ class Reconcile(FinanceView):
             now=clock.now(),
         )
         return Response(TotalsOut(totals).data)
-
-
-class ReviewApprove(FinanceView):
-    @operation("finance_review_approve", body=HashesIn, answer=ApprovedOut)
-    def post(self, request: Request) -> Response:
-        """Approve the clean ones of the drafts that were reviewed, each by its hash."""
-        hashes = self.body(HashesIn)["hashes"]
-        approved, left = clean_approve(actor=self.person, now=clock.now(), hashes=hashes)
-        return Response(ApprovedOut({"approved": approved, "left_out": left}).data)

@@ -22,13 +22,14 @@ from billing.services.exports import (
 )
 from billing.services.invoices import invoice_rerate
 from billing.services.payments import invoice_void
-from billing.services.review import invoice_approve, invoice_hold, invoice_release
+from billing.services.review import clean_approve, invoice_approve, invoice_hold, invoice_release
 from billing.states import InvoiceState
 from portal import clock
 from portal.api.base import Answer, ApiView, Body, operation, text_query
 from portal.api.pagination import Pages
 from portal.api.permissions import STAFF
 
+MAX_HASHES = 200
 FILTERS = (
     text_query("state", "one state", InvoiceState.values),
     text_query("q", "a number, an id or part of a customer's name"),
@@ -99,6 +100,23 @@ class DecisionIn(Body):
     reason = serializers.CharField(max_length=300)
 
 
+class HashesIn(Body):
+    hashes = serializers.DictField(
+        child=serializers.CharField(max_length=64), help_text="`content_hash` by invoice id"
+    )
+
+    def validate_hashes(self, value: dict[str, str]) -> dict[str, str]:
+        if len(value) > MAX_HASHES:
+            msg = f"At most {MAX_HASHES} at a time."
+            raise serializers.ValidationError(msg, "too_many")
+        return value
+
+
+class ApprovedOut(Answer):
+    approved = serializers.IntegerField()
+    left_out = serializers.IntegerField(help_text="flagged, changed or taken meanwhile")
+
+
 class FinanceView(ApiView):
     access: ClassVar = {"POST": STAFF}
 
@@ -142,6 +160,15 @@ class Review(FinanceView):
         """List the drafts that wait for a decision, with their flags."""
         waiting = (InvoiceState.DRAFT, InvoiceState.HELD)
         return self.page(invoice_list().filter(state__in=waiting), FinanceInvoiceOut)
+
+
+class ReviewApprove(FinanceView):
+    @operation("finance_review_approve", body=HashesIn, answer=ApprovedOut)
+    def post(self, request: Request) -> Response:
+        """Approve the clean ones of the drafts that were reviewed, each by its hash."""
+        hashes = self.body(HashesIn)["hashes"]
+        approved, left = clean_approve(actor=self.person, now=clock.now(), hashes=hashes)
+        return Response(ApprovedOut({"approved": approved, "left_out": left}).data)
 
 
 class FinanceInvoices(FinanceView):

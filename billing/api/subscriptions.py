@@ -2,10 +2,8 @@
 
 from typing import Any, ClassVar
 
-from django.conf import settings
 from django.http import Http404
 from django.shortcuts import get_object_or_404
-from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -159,7 +157,6 @@ class Checkouts(ApiView):
             version=version,
             actor=self.person,
             collector=collector(),
-            page_url=self._page_url,
             now=clock.now(),
             wall=clock.wall_now(),
         )
@@ -172,10 +169,6 @@ class Checkouts(ApiView):
             wrong = serializers.ErrorDetail("These terms are not on offer.", "not_offered")
             raise serializers.ValidationError({"plan_version": [wrong]})
         return found
-
-    def _page_url(self, checkout: PlanCheckout) -> str:
-        path = reverse("org_checkout", args=[self.member.organization.slug, checkout.pk])
-        return str(settings.ENV.portal_url).rstrip("/") + path
 
 
 class CheckoutView(ApiView):

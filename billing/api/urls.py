@@ -27,7 +27,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("plans/<slug:slug>/estimate", invoices.PlanEstimate.as_view()),
     path("finance/board", finance.Board.as_view()),
     path("finance/review", finance.Review.as_view()),
-    path("finance/review/approve", corrections.ReviewApprove.as_view()),
+    path("finance/review/approve", finance.ReviewApprove.as_view()),
     path("finance/invoices", finance.FinanceInvoices.as_view()),
     path(ONE, finance.Evidence.as_view()),
     path(f"{ONE}/approve", finance.Approve.as_view()),

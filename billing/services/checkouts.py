@@ -5,12 +5,14 @@ return page, the webhook, or the scan for those who closed the tab; the compare-
 state lets one of them through. A card that is refused or never left changes nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+from django.conf import settings
 from django.db import transaction
+from django.urls import reverse
 
 from billing.errors import BillingError, CardRequiredError
 from billing.models import CheckoutState, CustomerAccount, PlanCheckout
@@ -88,13 +90,12 @@ def checkout_start(
     version: PlanVersion,
     actor: User | None,
     collector: Collector,
-    page_url: Callable[[PlanCheckout], str],
     now: datetime,
     wall: datetime,
 ) -> PlanCheckout:
     """Keep what was agreed to and open the hosted card page, or subscribe where none is needed.
 
-    page_url   the checkout's own page, where the card page sends the customer back to
+    The card page sends the customer back to the checkout's own page.
 
     :raises PlanNotOfferedError, SubscriptionOverlapError, InputInvalidError: before anything is
         asked of the customer.
@@ -113,22 +114,22 @@ def checkout_start(
     if not plan_costs(version) or has_card(organization):
         return _subscribe(checkout, now=now)
     try:
-        return _page_open(checkout, collector=collector, page_url=page_url(checkout), wall=wall)
+        return _page_open(checkout, collector=collector, wall=wall)
     except BillingError:
         checkout.delete()  # nobody was sent anywhere: nothing half-made stays
         raise
 
 
-def _page_open(
-    checkout: PlanCheckout, *, collector: Collector, page_url: str, wall: datetime
-) -> PlanCheckout:
+def _page_open(checkout: PlanCheckout, *, collector: Collector, wall: datetime) -> PlanCheckout:
     """Open the hosted page of a checkout."""
+    own_path = reverse("org_checkout", args=[checkout.organization.slug, checkout.pk])
+    own_url = settings.ENV.portal_url.rstrip("/") + own_path
     account = account_ensure(organization=checkout.organization, collector=collector, now=wall)
     session = collector.checkout_create(
         key=f"{checkout.pk}:setup",
         customer_id=account.stripe_customer_id,
-        success_url=page_url,
-        cancel_url=f"{page_url}?left=1",
+        success_url=own_url,
+        cancel_url=f"{own_url}?left=1",
     )
     PlanCheckout.objects.filter(pk=checkout.pk).update(
         session_id=session.id, session_url=session.url

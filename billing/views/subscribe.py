@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -15,6 +14,7 @@ from billing.errors import BillingError
 from billing.models import CheckoutState, CustomerAccount, PlanCheckout
 from billing.payments.stripe_adapter import collector
 from billing.services.checkouts import (
+    REFUSALS,
     checkout_settle,
     checkout_start,
     has_card,
@@ -23,12 +23,7 @@ from billing.services.checkouts import (
 from billing.services.plan_start import plan_start_preview
 from billing.views.plan_words import plan_words
 from portal.clock import now, wall_now
-from portal.errors import (
-    InputInvalidError,
-    PlanNotOfferedError,
-    PortalError,
-    SubscriptionOverlapError,
-)
+from portal.errors import PortalError, SubscriptionOverlapError
 from portal.models import Membership, PlanVersion
 from portal.permissions import (
     BILLING_ROLES,
@@ -42,8 +37,7 @@ from portal.services.credentials import has_verified_mail
 from portal.services.subscriptions import subscription_create_check
 
 PROBLEMS: dict[str, type[PortalError] | type[BillingError]] = {
-    error.code: error
-    for error in (PlanNotOfferedError, SubscriptionOverlapError, InputInvalidError)
+    error.code: error for error in REFUSALS
 }
 
 
@@ -139,18 +133,12 @@ def _review(
 def _agree(request: HttpRequest, member: Membership, version: PlanVersion) -> HttpResponse:
     """Start the checkout, and show its page; a second click finds what the first one made."""
     organization = member.organization
-
-    def page_url(checkout: PlanCheckout) -> str:
-        path = reverse("org_checkout", args=[organization.slug, checkout.pk])
-        return str(settings.ENV.portal_url).rstrip("/") + path
-
     try:
         checkout = checkout_start(
             organization=organization,
             version=version,
             actor=person_of(request),
             collector=collector(),
-            page_url=page_url,
             now=now(),
             wall=wall_now(),
         )
