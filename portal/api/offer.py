@@ -11,6 +11,7 @@ from portal.api.base import Answer, Body, operation
 from portal.api.catalog import AdminView, merged
 from portal.api.pagination import Pages
 from portal.api.permissions import ADMIN
+from portal.core.catalog_input import MAX_DAYS, MAX_THRESHOLD_MINOR
 from portal.core.money import EXPONENTS
 from portal.models import Api, Plan, PlanVersion
 from portal.services.config_dump import PLAN_FIELDS, VERSION_FIELDS
@@ -23,8 +24,6 @@ from portal.services.plans import (
     plan_version_publish,
     plan_version_save,
 )
-
-MAX_DAYS = 3_650
 
 
 class AdminPlanOut(serializers.ModelSerializer[Plan]):
@@ -88,6 +87,13 @@ class PlanVersionIn(Body):
     currency = serializers.ChoiceField(choices=sorted(EXPONENTS), required=False)
     trial_days = serializers.IntegerField(min_value=0, max_value=MAX_DAYS, required=False)
     past_due_grace_days = serializers.IntegerField(min_value=0, max_value=MAX_DAYS, required=False)
+    threshold_minor = serializers.IntegerField(
+        min_value=1,
+        max_value=MAX_THRESHOLD_MINOR,
+        required=False,
+        allow_null=True,
+        help_text="unbilled usage that is invoiced at once; null: with the period",
+    )
     note = serializers.CharField(max_length=300, required=False, allow_blank=True)
 
 

@@ -15,6 +15,8 @@ from portal.core.plan_limits import MAX_UNITS, SLUG
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 RESERVED_PATHS: Final = ("/me/usage", "/_tollway")
 MAX_TIMEOUT_MS: Final = 600_000
+MAX_DAYS: Final = 3_650  # of a trial or a grace period
+MAX_THRESHOLD_MINOR: Final = 10**12
 _NAME: Final = re.compile(r"[^\x00-\x1f]{1,120}")
 _TEXT: Final = re.compile(r"(?s).{0,5000}")
 _LINE: Final = re.compile(r"[^\x00-\x1f]{0,300}")

@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from portal.core.catalog_input import (
+    MAX_DAYS,
+    MAX_THRESHOLD_MINOR,
     read_api,
     read_meter,
     read_plan,
@@ -157,10 +159,12 @@ def _version(value: object, path: str, problems: list[Problem]) -> VersionEntry:
         source.refuse("number", "required", "is required")
     values: dict[str, Any] = {
         "currency": source.text("currency", pattern=_CURRENCY),
-        "trial_days": source.integer("trial_days", default=0, low=0, high=3_650),
-        "past_due_grace_days": source.integer("past_due_grace_days", default=7, low=0, high=3_650),
+        "trial_days": source.integer("trial_days", default=0, low=0, high=MAX_DAYS),
+        "past_due_grace_days": source.integer(
+            "past_due_grace_days", default=7, low=0, high=MAX_DAYS
+        ),
         "threshold_minor": (
-            source.integer("threshold_minor", default=0, low=1, high=10**12)
+            source.integer("threshold_minor", default=0, low=1, high=MAX_THRESHOLD_MINOR)
             if source.has("threshold_minor")
             else None
         ),

@@ -10,8 +10,10 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from portal.core.catalog_input import METHODS
+from portal.core.catalog_input import MAX_DAYS, MAX_THRESHOLD_MINOR, METHODS
+from portal.core.money import EXPONENTS, minor_to_major
 from portal.errors import InputInvalidError
+from portal.forms.amounts import minor_of
 from portal.models import Api, Meter, Organization, Plan, PlanVersion, Route, Upstream
 from portal.services.catalog import BUILT_IN_METER
 
@@ -33,6 +35,10 @@ def problems_show(form: forms.Form, error: InputInvalidError) -> None:
 
 def _area(rows: int) -> forms.Textarea:
     return forms.Textarea(attrs={"rows": rows, "class": "mono", "spellcheck": "false"})
+
+
+def _figure(mode: str) -> forms.TextInput:
+    return forms.TextInput(attrs={"inputmode": mode, "autocomplete": "off"})
 
 
 class LinesField(forms.CharField):
@@ -237,6 +243,64 @@ class PlanForm(forms.Form):
 
     def values(self) -> dict[str, Any]:
         return {name: value for name, value in self.cleaned_data.items() if name != "apis"}
+
+
+class VersionForm(forms.Form):
+    """What a plan version says besides its terms and limits; the threshold in major units."""
+
+    currency = forms.ChoiceField(label=_("Currency"), choices=[(c, c) for c in sorted(EXPONENTS)])
+    trial_days = forms.IntegerField(
+        label=_("Trial, days"), min_value=0, max_value=MAX_DAYS, widget=_figure("numeric")
+    )
+    past_due_grace_days = forms.IntegerField(
+        label=_("Grace, days"),
+        min_value=0,
+        max_value=MAX_DAYS,
+        help_text=_("After a failed payment."),
+        widget=_figure("numeric"),
+    )
+    threshold = forms.CharField(
+        label=_("Invoice usage at"),
+        required=False,
+        max_length=20,
+        help_text=_(
+            "Unbilled usage that reaches this amount is invoiced at once. Empty: with the period."
+        ),
+        widget=_figure("decimal"),
+    )
+    note = forms.CharField(label=_("Note"), required=False, max_length=300)
+
+    @classmethod
+    def of(cls, version: PlanVersion, post: Mapping[str, Any] | None = None) -> "VersionForm":
+        """Show a version; of what is posted, a field that is absent stays as it is stored."""
+        held: dict[str, Any] = {
+            name: getattr(version, name) for name in cls.base_fields if name != "threshold"
+        }
+        minor = version.threshold_minor
+        held["threshold"] = "" if minor is None else minor_to_major(minor, version.currency)
+        form = cls(None if post is None else held | dict(post.items()), initial=held)
+        if version.published_at is not None:
+            for name, field in form.fields.items():
+                field.widget.attrs["disabled" if name == "currency" else "readonly"] = True
+        return form
+
+    def clean(self) -> dict[str, Any]:
+        """Turn the threshold into minor units of the currency that was chosen with it."""
+        found = self.cleaned_data
+        if "currency" not in found or "threshold" not in found:
+            return found
+        try:
+            minor = minor_of(found["threshold"], found["currency"])
+        except forms.ValidationError as error:
+            self.add_error("threshold", error)
+            return found
+        if minor > MAX_THRESHOLD_MINOR:
+            self.add_error("threshold", _("This is too much."))
+        found["threshold_minor"] = minor or None
+        return found
+
+    def values(self) -> dict[str, Any]:
+        return {name: value for name, value in self.cleaned_data.items() if name != "threshold"}
 
 
 class _VersionChoice(forms.ModelChoiceField):  # type: ignore[type-arg]

@@ -1,7 +1,5 @@
 """Plans, their versions and the editor of a draft."""
 
-from typing import Any
-
 from django.contrib import messages
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
@@ -12,11 +10,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from portal import clock
-from portal.core.checked_input import Refusal, exact_decimal
-from portal.core.money import EXPONENTS, major_to_minor, minor_to_major
 from portal.errors import PlanVersionPublishedError
 from portal.forms.plan_editor import MODELS, editor_build, editor_command, editor_read
-from portal.forms.provider import PlanForm, meter_choices
+from portal.forms.provider import PlanForm, VersionForm, meter_choices
 from portal.models import Plan, PlanVersion, Subscription
 from portal.permissions import person_of
 from portal.services.plans import (
@@ -31,7 +27,6 @@ from portal.services.plans import (
 from portal.views.admin_pages import Crumb, admin_only, confirm_page, form_page, posted
 
 _form_methods = require_http_methods(["GET", "POST"])
-_MAX_DAYS = 3_650
 
 
 def _plans_crumb() -> Crumb:
@@ -146,22 +141,25 @@ def version_edit(request: HttpRequest, version_id: str) -> HttpResponse:
     version = _version(version_id)
     if request.method == "POST":
         return _version_post(request, version)
+    return _version_page(request, version, VersionForm.of(version))
+
+
+def _version_page(request: HttpRequest, version: PlanVersion, form: VersionForm) -> HttpResponse:
+    """Draw a version, of which terms and limits may be typed and not stored."""
     problems = plan_version_problems(version) if version.published_at is None else ()
     context = {
         "version": version,
-        "threshold": ""
-        if version.threshold_minor is None
-        else format(minor_to_major(version.threshold_minor, version.currency), "f"),
+        "form": form,
         "plan": version.plan,
         "editor": editor_build(
             terms=version.terms, limits=version.limits, problems=problems, meters=meter_choices()
         ),
         "models": MODELS,
-        "currencies": sorted(EXPONENTS),
-        "problem_count": len(problems),
+        "problem_count": len(problems) + len(form.errors),
         "examples": "" if problems else _examples(request, version),
     }
-    return render(request, "portal/admin/version.html", context)
+    status = 422 if form.errors else 200
+    return render(request, "portal/admin/version.html", context, status=status)
 
 
 def _examples(request: HttpRequest, version: PlanVersion) -> str:
@@ -180,20 +178,18 @@ def _examples(request: HttpRequest, version: PlanVersion) -> str:
 
 def _version_post(request: HttpRequest, version: PlanVersion) -> HttpResponse:
     command = request.POST.get("do", "save")
+    form = VersionForm.of(version, request.POST)
     terms, limits = editor_read(request.POST, terms=version.terms, limits=version.limits)
+    if not form.is_valid():
+        version.terms, version.limits = terms, limits
+        return _version_page(request, version, form)
     editor_command(terms, limits, command)
     try:
         plan_version_save(
             version=version,
             terms=terms,
             limits=limits,
-            currency=_currency(request.POST.get("currency", ""), version.currency),
-            trial_days=_days(request.POST.get("trial_days"), version.trial_days),
-            past_due_grace_days=_days(
-                request.POST.get("past_due_grace_days"), version.past_due_grace_days
-            ),
-            threshold_minor=_threshold_minor(request, version),
-            note=request.POST.get("note", "")[:300],
+            **form.values(),
             actor=person_of(request),
             now=clock.now(),
         )
@@ -211,31 +207,6 @@ def _anchor(command: str) -> str:
     """Return to the part of the page whose button was pressed."""
     parts = {"price": "#prices", "tier": "#prices", "quota": "#quotas", "rate": "#rates"}
     return next((anchor for word, anchor in parts.items() if f"_{word}" in command), "")
-
-
-def _currency(text: str, held: str) -> str:
-    return text if text in EXPONENTS else held
-
-
-def _threshold_minor(request: HttpRequest, version: PlanVersion) -> int | None:
-    """Read the threshold, typed in major units; empty = none, nonsense = as it was."""
-    text = request.POST.get("threshold", "").strip()
-    if not text:
-        return None
-    currency = _currency(request.POST.get("currency", ""), version.currency)
-    try:
-        minor = major_to_minor(exact_decimal(text), currency)
-    except Refusal:
-        return version.threshold_minor
-    return minor if minor > 0 else None
-
-
-def _days(text: Any, held: int) -> int:
-    """Read a number of days; what is none leaves the stored one."""
-    value = str(text or "").strip()
-    if not (value.isascii() and value.isdigit() and int(value[:9]) <= _MAX_DAYS):
-        return held
-    return int(value)
 
 
 @_form_methods

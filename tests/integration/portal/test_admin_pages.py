@@ -269,6 +269,50 @@ def test_rows_can_be_removed_and_nothing_else_is_lost(console: Console) -> None:
         assert console.client.post(url, {"do": command}).status_code == 302
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("threshold", "abc"),
+        ("threshold", "10.005"),
+        ("threshold", "-1"),
+        ("threshold", "99999999999999"),
+        ("trial_days", "soon"),
+        ("past_due_grace_days", "9999"),
+        ("currency", "XXX"),
+        ("note", "n" * 301),
+    ],
+)
+def test_what_a_version_cannot_take_is_an_error_at_its_field_and_nothing_typed_is_lost(
+    console: Console, name: str, text: str
+) -> None:
+    url = console.url("admin_version")
+    console.client.post(url, {"do": "add_quota"})
+    before = PlanVersion.objects.filter(pk=console.objects["version_id"]).values().get()
+    typed = {"quotas-0-meter": "requests", "quotas-0-quota": "4321", name: text, "do": "publish"}
+    answer = console.client.post(url, typed)
+    assert answer.status_code == 422
+    page = answer.content.decode()
+    assert f'id="id_{name}_error"' in page
+    assert 'value="4321"' in page
+    assert text in page or name == "currency"  # a list can show only what it offers
+    assert PlanVersion.objects.filter(pk=before["id"]).values().get() == before
+
+
+def test_the_threshold_is_typed_in_the_currency_and_taken_away_by_an_empty_field(
+    console: Console,
+) -> None:
+    url = console.url("admin_version")
+    version = PlanVersion.objects.get(pk=console.objects["version_id"])
+    for text, currency, minor in (("12.50", "USD", 1250), ("500", "JPY", 500), ("", "USD", None)):
+        console.client.post(url, {"threshold": text, "currency": currency, "do": "save"})
+        version.refresh_from_db()
+        assert version.threshold_minor == minor
+    console.client.post(url, {"threshold": "7", "do": "save"})
+    console.client.post(url, {"do": "add_quota"})
+    version.refresh_from_db()
+    assert version.threshold_minor == 700
+
+
 def test_a_published_version_is_shown_and_not_changed(console: Console) -> None:
     version = PlanVersion.objects.get(number=1)
     url = reverse("admin_version", args=[version.pk])

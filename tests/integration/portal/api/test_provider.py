@@ -61,6 +61,10 @@ def test_from_an_upstream_to_a_subscribed_customer(admin: Caller) -> None:
     assert refused.json()["errors"][0]["pointer"].startswith("/terms/prices/0")
     limits = {"quotas": [{"meter": "requests", "quota": 1000}]}
     assert admin.patch(version, {"terms": TERMS, "limits": limits})["problems"] == []
+    assert admin.patch(version, {"threshold_minor": 2000})["threshold_minor"] == 2000
+    assert admin.patch(version, {"note": "new"})["threshold_minor"] == 2000
+    assert admin.refused("PATCH", version, {"threshold_minor": 0})[0] == 422
+    assert admin.patch(version, {"threshold_minor": None})["threshold_minor"] is None
     published = admin.post(f"{version}/publish")
     assert published["published_at"]
     assert admin.refused("PATCH", version, {"note": "later"})[0] == 409
