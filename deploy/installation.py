@@ -104,17 +104,12 @@ class Installation:
             ("clickhouse_url", "tollway", "clickhouse_password"),
             ("clickhouse_readonly_url", "tollway_reader", "clickhouse_readonly_password"),
         ):
-            self._write(name, f"http://{user}:{self.secret(password)}@{host}/tollway")
+            url = f"http://{user}:{self.secret(password)}@{host}/tollway"
+            secret_write(self.secret_path(name), url)
 
     def _write_once(self, name: str, value: str) -> None:
         if not self.secret_path(name).exists():
-            self._write(name, value)
-
-    def _write(self, name: str, value: str) -> None:
-        path = self.secret_path(name)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(value)
+            secret_write(self.secret_path(name), value)
 
     def common(self) -> dict[str, str]:
         """Settings that every process gets."""
@@ -176,6 +171,13 @@ class Installation:
         path = self.data / "env"
         path.write_text("\n".join(lines) + "\n")
         path.chmod(0o600)
+
+
+def secret_write(path: Path, value: str) -> None:
+    """Write a file that only its owner can read, in place of what was there."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(value)
 
 
 def port_of(url: str) -> int:

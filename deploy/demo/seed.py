@@ -21,6 +21,7 @@ django.setup()
 from allauth.account.models import EmailAddress  # noqa: E402 - Django must be set up first
 from django.db import transaction  # noqa: E402
 
+from deploy.installation import secret_write  # noqa: E402
 from portal import clock  # noqa: E402
 from portal.models import (  # noqa: E402
     Api,
@@ -165,7 +166,6 @@ def seed_customer(customer: DemoCustomer, *, user: User, now: datetime) -> str:
     return issued.secret
 
 
-@transaction.atomic
 def seed(*, password: str, upstream_url: str, now: datetime) -> dict[str, str]:
     """Fill an empty database; return the live keys by customer."""
     users = {
@@ -198,10 +198,18 @@ def access(password: str) -> dict[str, Any]:
     }
 
 
-def keys_write(path: Path, keys: dict[str, str]) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(keys, file)
+@transaction.atomic
+def start(secrets: Path, *, password: str, upstream_url: str, days: int, wall: datetime) -> None:
+    """Set the clock, seed and keep the live keys, where the database is empty: all or nothing.
+
+    days   before `wall` to begin on
+    """
+    if Organization.objects.exists():
+        return
+    if days:
+        clock_start(at=wall - timedelta(days=days), wall=wall)
+    keys = seed(password=password, upstream_url=upstream_url, now=clock.now())
+    secret_write(secrets / KEYS_FILE, json.dumps(keys))
 
 
 def main() -> int:
@@ -212,12 +220,13 @@ def main() -> int:
     options = parser.parse_args()
     secrets = options.data / "secrets"
     password = (secrets / "demo_password").read_text().strip()
-    if not Organization.objects.exists():
-        wall = clock.wall_now()
-        if options.days:
-            clock_start(at=wall - timedelta(days=options.days), wall=wall)
-        keys = seed(password=password, upstream_url=options.upstream, now=clock.now())
-        keys_write(secrets / KEYS_FILE, keys)
+    start(
+        secrets,
+        password=password,
+        upstream_url=options.upstream,
+        days=options.days,
+        wall=clock.wall_now(),
+    )
     print(json.dumps(access(password)))  # noqa: T201 - for the caller
     return 0
 
