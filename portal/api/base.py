@@ -1,5 +1,6 @@
 """What every operation of the REST API stands on: access by method, bodies, pages, request id."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -51,6 +52,15 @@ class ApiView(APIView):
         assert isinstance(self.request.user, User)  # noqa: S101 - ByAccess has checked
         return self.request.user
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Let in who may call, with a query string that the operation declares.
+
+        :raises ValidationError: naming each parameter that is none of its choices.
+        """
+        super().initial(request, *args, **kwargs)
+        handler = getattr(self, (request.method or "").lower(), None)
+        _check_query(request.query_params, getattr(handler, "query", ()))
+
     def body(self, kind: type[Body]) -> dict[str, Any]:
         """Read the request's body.
 
@@ -84,8 +94,11 @@ def operation(
     status: int = 200,
     query: Sequence[OpenApiParameter] = (),
 ) -> Callable[[F], F]:
-    """Describe an operation for the schema: its id, what it reads and what it answers."""
-    return extend_schema(
+    """Describe an operation for the schema: its id, what it reads and what it answers.
+
+    The choices and patterns of `query` are kept as well as shown: see `ApiView.initial`.
+    """
+    describe = extend_schema(
         operation_id=name,
         request=body,
         responses=answer if isinstance(answer, dict) else {status: answer},
@@ -93,6 +106,32 @@ def operation(
         tags=[name.split("_")[0]],
     )
 
+    def declare(handler: F) -> F:
+        described: F = describe(handler)
+        described.query = tuple(query)  # type: ignore[attr-defined] # read by `ApiView.initial`
+        return described
 
-def text_query(name: str, description: str, choices: Sequence[str] = ()) -> OpenApiParameter:
-    return OpenApiParameter(name, str, description=description, enum=list(choices) or None)
+    return declare
+
+
+def text_query(
+    name: str, description: str, choices: Sequence[str] = (), *, pattern: str | None = None
+) -> OpenApiParameter:
+    return OpenApiParameter(
+        name, str, description=description, enum=list(choices) or None, pattern=pattern
+    )
+
+
+def _check_query(sent: Mapping[str, str], declared: Sequence[OpenApiParameter]) -> None:
+    """Refuse what is none of the declared choices; an empty parameter is one that is not sent."""
+    wrong = {}
+    for parameter in declared:
+        value = sent.get(parameter.name, "")
+        if value and parameter.enum and value not in parameter.enum:
+            text = f"This is none of {', '.join(map(str, parameter.enum))}."
+            wrong[parameter.name] = [serializers.ErrorDetail(text, "not_a_choice")]
+        elif value and parameter.pattern and not re.fullmatch(parameter.pattern, value):
+            text = f"This is not {parameter.description}."
+            wrong[parameter.name] = [serializers.ErrorDetail(text, "invalid")]
+    if wrong:
+        raise serializers.ValidationError(wrong)

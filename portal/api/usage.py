@@ -13,7 +13,7 @@ from metering.queries import RequestRow, UsageFilter
 from portal import clock
 from portal.api.base import Answer, ApiView, operation, text_query
 from portal.api.permissions import members
-from portal.core.usage_view import PRESETS, build_range
+from portal.core.usage_view import MAX_DAYS, PRESETS, build_range
 from portal.models import Environment
 from portal.permissions import EVERY_ROLE, KEY_ROLES
 from portal.services.usage_tables import GROUPINGS, UsageTable, build_table, read_query, read_table
@@ -111,13 +111,17 @@ class Usage(ApiView):
             text_query("by", "day unless said", list(GROUPINGS)),
             text_query("range", "7d unless said", list(PRESETS)),
             text_query("from", "first day, with `to` and without `range`"),
-            text_query("to", "last day, included"),
+            text_query("to", f"last day, included, at most {MAX_DAYS} days on"),
         ],
     )
     def get(self, request: Request, org: str) -> Response:
         """Show an interval's usage by day (by hour up to 48 h), route, status or key."""
-        at = clock.now()
-        query = read_query(request.query_params.dict(), self.member.organization, at)
+        at, sent = clock.now(), request.query_params
+        query = read_query(sent.dict(), self.member.organization, at)
+        if query.shown.preset and (sent.get("from") or sent.get("to")):
+            text = f"`from` and `to` are two days, at most {MAX_DAYS} apart, without `range`."
+            wrong = serializers.ErrorDetail(text, "not_a_range")
+            raise serializers.ValidationError({"from": [wrong]})
         report = read_table(query)
         found = {
             "environment": query.environment,
@@ -139,7 +143,7 @@ class Requests(ApiView):
         answer=RequestsOut,
         query=[
             ENVIRONMENT,
-            text_query("status", "three digits"),
+            text_query("status", "a status of three digits", pattern="[1-5][0-9]{2}"),
             text_query("key", "a key's id"),
             text_query("before", "an instant from an earlier answer"),
         ],
@@ -148,14 +152,13 @@ class Requests(ApiView):
         """List the newest requests of the last 30 days, 200 at a time."""
         at, params = clock.now(), request.query_params
         shown = build_range(preset=LOG_RANGE, first="", last="", now=at)
-        environment, status = params.get("env", ""), params.get("status", "")
         where = UsageFilter(
             start=shown.start,
             end=at,
-            environment=environment if environment in Environment.values else Environment.LIVE,
+            environment=params.get("env") or Environment.LIVE,
             organization_id=self.member.organization.pk,
             credential_id=params.get("key", ""),
-            status=int(status) if status.isascii() and status.isdigit() else 0,
+            status=int(params.get("status") or 0),
         )
         rows = reader().requests(where, limit=MAX_ROWS + 1, before=_instant(params))
         more = len(rows) > MAX_ROWS

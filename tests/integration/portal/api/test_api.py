@@ -19,6 +19,7 @@ from portal.services.api_tokens import api_token_create, api_token_find, api_tok
 from portal.usage import override
 from tests.factories.portal import cast, client_of, key, user
 from tests.fakes.request_log import FakeRequestLog
+from tests.integration.portal.api.described import Caller
 
 pytestmark = pytest.mark.django_db
 
@@ -122,6 +123,34 @@ def test_usage_equals_the_csv_of_the_page(log: FakeRequestLog) -> None:
             for x in found
         ]
         assert sum(x["requests"] for x in found) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "value"),
+    [
+        ("organizations/{org}/usage", "env", "production"),
+        ("organizations/{org}/usage", "by", "moon"),
+        ("organizations/{org}/usage", "range", "5d"),
+        ("organizations/{org}/usage", "from", "2026-02-30"),
+        ("organizations/{org}/requests", "env", "production"),
+        ("organizations/{org}/requests", "status", "4xx"),
+        ("organizations/{org}/requests", "before", "yesterday"),
+        ("finance/invoices", "state", "lost"),
+        ("finance/credit-notes", "state", "lost"),
+        ("finance/findings", "all", "yes"),
+    ],
+)
+def test_a_query_that_asks_for_nothing_there_is_is_refused(
+    log: FakeRequestLog, path: str, name: str, value: str
+) -> None:
+    who = cast()
+    finance = path.startswith("finance")
+    caller = Caller(user(staff_role="finance") if finance else who.alice.user)
+    url = path.format(org=who.organization.slug)
+    caller.get(url, **{name: ""})
+    answer = caller.send("GET", url, **{name: value})
+    assert (answer.status_code, answer.json()["code"]) == (422, "input_invalid")
+    assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{name}"]
 
 
 def test_problems_have_one_shape(log: FakeRequestLog) -> None:
