@@ -187,12 +187,26 @@ def reconcile_hourly() -> None:
 
 @shared_task(name="billing.reconcile_nightly")
 def reconcile_nightly() -> None:
-    """Compare the books of the last days, and the four totals of what was issued in them."""
+    """Compare the books of the last days; send a comparison per invoice issued in them."""
+    lately = reconcile.issued_since(since=now() - books.DAYS_BACK)
+    with transaction.atomic():
+        for invoice_id in lately.values_list("pk", flat=True):
+            enqueue_on_commit("billing.invoice_reconcile", invoice_id=invoice_id)
     try:
         books.books_compare(collector=collector(), now=now(), wall=wall_now())
-        for invoice in reconcile.issued_since(since=now() - books.DAYS_BACK):
-            reconcile.invoice_reconcile(
-                invoice=invoice, reader=reader(), collector=collector(), now=now()
-            )
+    except LATER:
+        return
+
+
+@shared_task(name="billing.invoice_reconcile")
+def invoice_reconcile(invoice_id: str) -> None:
+    """Compare the four totals of one invoice; lost, the next night sends it again."""
+    invoice = reconcile.issued_since(since=None).filter(pk=invoice_id).first()
+    if invoice is None:
+        return  # voided since it was sent
+    try:
+        reconcile.invoice_reconcile(
+            invoice=invoice, reader=reader(), collector=collector(), now=now()
+        )
     except LATER:
         return

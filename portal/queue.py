@@ -16,6 +16,7 @@ TASK_NAMES: Final = frozenset(
         "billing.invoice_advance",
         "billing.period_close",
         "billing.invoice_issue",
+        "billing.invoice_reconcile",
         "billing.payment_collect",
         "billing.subscription_recheck",
         "billing.threshold_check",

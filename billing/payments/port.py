@@ -224,9 +224,9 @@ class CollectorBooks(Protocol):
     """The same collector as corrections, webhooks and reconciliation see it."""
 
     def invoice_list(
-        self, *, created_from: datetime, status: str | None = None
+        self, *, created_from: datetime | None, status: str | None = None
     ) -> Sequence[RemoteInvoice]:
-        """List invoices created since then, newest first, every page; reconciliation's view."""
+        """List invoices created since then (None = ever), newest first, every page."""
 
     def invoice_delete(self, *, key: str, remote_id: str) -> None:
         """Delete a draft with its lines. A finalized invoice is refused."""

@@ -209,12 +209,11 @@ class StripeCollector:
             return invoice_of(self._v1.invoices.retrieve(remote_id, {"expand": [FAILURE_EXPAND]}))
 
     def invoice_list(
-        self, *, created_from: datetime, status: str | None = None
+        self, *, created_from: datetime | None, status: str | None = None
     ) -> Sequence[RemoteInvoice]:
-        params: InvoiceListParams = {
-            "created": {"gte": int(created_from.timestamp())},
-            "limit": PAGE,
-        }
+        params: InvoiceListParams = {"limit": PAGE}
+        if created_from is not None:
+            params["created"] = {"gte": int(created_from.timestamp())}
         if status is not None:
             params["status"] = status
         with translated("invoice_list"):

@@ -49,19 +49,18 @@ def books_heal(*, collector: FullCollector, now: datetime, wall: datetime) -> He
     events = sum(
         event_store(event=event, now=wall) for event in collector.event_list(created_from=since)
     )
-    return Healed(events, open_heal(collector=collector, now=now, wall=wall))
+    return Healed(events, open_heal(collector=collector, now=now))
 
 
-def open_heal(*, collector: FullCollector, now: datetime, wall: datetime) -> int:
-    """Read again each invoice that is open here and not there, or the other way round."""
+def open_heal(*, collector: FullCollector, now: datetime) -> int:
+    """Read again each invoice that is open here and no longer there, or was credited there."""
     ours = dict(
         Invoice.objects.filter(state=InvoiceState.OPEN)
         .exclude(stripe_invoice_id="")
         .values_list("stripe_invoice_id", "pk")
     )
     theirs = {
-        remote.id: remote
-        for remote in collector.invoice_list(created_from=wall - DAYS_BACK, status="open")
+        remote.id: remote for remote in collector.invoice_list(created_from=None, status="open")
     }
     moved = 0
     for remote_id in sorted(ours.keys() - theirs.keys()):
@@ -93,7 +92,7 @@ def books_compare(*, collector: FullCollector, now: datetime, wall: datetime) ->
         charge_apply(charge=collector.charge_read(charge_id=refund.charge_id), now=now)
     for dispute in collector.dispute_list(created_from=since):
         dispute_apply(remote=dispute, now=now)
-    open_heal(collector=collector, now=now, wall=wall)
+    open_heal(collector=collector, now=now)
     remotes = collector.invoice_list(created_from=since)
     held = {
         row.stripe_invoice_id: row

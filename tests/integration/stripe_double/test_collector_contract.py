@@ -177,6 +177,7 @@ def test_reconciliation_lists_invoices_and_events_page_by_page(any_bench: Bench)
     assert [row.metadata["invoice_id"] for row in listed] == ["inv_2", "inv_1", "inv_0"]
     assert any_bench.collector.invoice_list(created_from=since, status="paid") == ()
     assert any_bench.collector.invoice_list(created_from=since + timedelta(hours=2)) == ()
+    assert any_bench.collector.invoice_list(created_from=None, status="draft") == listed
     events = any_bench.collector.event_list(created_from=since)
     assert events[0].type == "customer.created"
     assert events[0].customer_id == customer

@@ -8,10 +8,12 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.core import mail
 
+from billing import tasks
 from billing.errors import CollectorBusyError, CollectorUnavailableError
 from billing.models import (
     CreditNote,
@@ -24,12 +26,19 @@ from billing.models import (
     NoteSettlement,
     WebhookInbox,
 )
+from billing.payments.port import RemoteInvoice
+from billing.payments.stripe_adapter import StripeCollector
 from billing.services.books import books_compare, books_heal
 from billing.services.credit_notes import credit_note_approve, credit_note_draft
 from billing.services.inbox import event_apply, event_store
+from billing.services.issue import invoice_issue
 from billing.services.ledger import refunded_minor
 from billing.services.note_issue import credit_note_issue, note_alarm_clear, note_due_list
-from tests.factories.billing import JAN, finance_user
+from billing.services.review import invoice_approve
+from portal.usage import override
+from tests.factories.billing import FEB, JAN, customer, finance_user
+from tests.fakes.usage import FakeUsageReader
+from tests.integration.billing.test_chain import close
 from tests.integration.stripe_double.test_billing_on_the_double import WALL, Run, run
 
 __all__ = ["run"]
@@ -307,6 +316,59 @@ def test_the_hourly_run_finds_what_no_webhook_told(run: Run) -> None:
         assert apply(run, row.pk).state in ("applied", "ignored")
     again = books_heal(collector=run.bench.collector, now=JAN, wall=run.wall)
     assert (again.events, again.invoices) == (0, 0)
+
+
+def test_an_invoice_that_stays_open_is_not_read_again_each_hour(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issued = run.issue()
+    run.pass_hours(24 * 9)
+    read: list[str] = []
+    real = type(run.bench.collector).invoice_read
+
+    def counted(collector: StripeCollector, *, remote_id: str) -> RemoteInvoice:
+        read.append(remote_id)
+        return real(collector, remote_id=remote_id)
+
+    monkeypatch.setattr(StripeCollector, "invoice_read", counted)
+    books_heal(collector=run.bench.collector, now=JAN, wall=run.wall)
+    assert read == []
+    run.bench.collector.credit_note_create(
+        key="else", remote_id=issued.stripe_invoice_id, credit_note_id="x", amount_minor=80,
+        reason="From the dashboard",
+    )  # fmt: skip
+    assert books_heal(collector=run.bench.collector, now=JAN, wall=run.wall).invoices == 1
+    assert (read, run.held().credited_minor) == ([issued.stripe_invoice_id], 80)
+
+
+def test_the_night_compares_each_invoice_in_a_task_of_its_own(
+    run: Run, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    who, reader = customer(name="Used"), FakeUsageReader(complete_to=FEB + timedelta(hours=2))
+    reader.add(who.subscription.pk, JAN, 61_250)
+    draft = close(who, reader).invoice
+    assert draft is not None
+    used = invoice_approve(
+        invoice_id=draft.pk, content_hash=draft.content_hash, actor=finance_user(), now=FEB
+    )
+    run.issue()
+    invoice_issue(invoice_id=used.pk, collector=run.bench.collector, now=FEB, wall=run.wall)
+    sent: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr("portal.queue._send", lambda name, ids: sent.append((name, ids)))
+    monkeypatch.setattr(tasks, "now", lambda: FEB)
+    monkeypatch.setattr(tasks, "wall_now", lambda: run.wall)
+    monkeypatch.setattr(tasks, "collector", lambda: run.bench.collector)
+    with django_capture_on_commit_callbacks(execute=True):
+        tasks.reconcile_nightly()
+    assert sent == [("billing.invoice_reconcile", {"invoice_id": used.pk})]
+    with override(reader):
+        tasks.invoice_reconcile(used.pk)
+        assert not Finding.objects.exists()
+        reader.add(who.subscription.pk, JAN, 7)
+        tasks.invoice_reconcile(used.pk)
+        tasks.invoice_reconcile("in_of_nobody")
+    finding = Finding.objects.get()
+    assert (finding.kind, finding.invoice_id) == ("four_totals", used.pk)
 
 
 def test_the_nightly_run_names_every_difference(run: Run) -> None:
