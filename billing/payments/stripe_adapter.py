@@ -1,6 +1,7 @@
 """The Collector that is Stripe: stripe-python's client, the v1 services, nothing else.
 
-Owns the translation both ways; decides nothing about money. `collector()` is what the product
+Owns the translation both ways; decides nothing about money. What bills, collects and asks for a
+card is here, corrections and comparison are in `stripe_books`. `collector()` is what the product
 calls. `STRIPE_API_BASE` says where Stripe is; this module neither knows nor asks what answers.
 
 **The mapping.** One line of ours is one invoice item with an integer `amount`; a discount, a
@@ -16,11 +17,8 @@ of a delete, where "not there" is success.
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import stripe
@@ -31,35 +29,23 @@ from billing.payments.port import (
     Card,
     CheckoutSession,
     LineDraft,
-    RemoteCharge,
-    RemoteCreditNote,
-    RemoteDispute,
-    RemoteEvent,
     RemoteInvoice,
     RemoteLine,
-    RemoteRefund,
 )
-from billing.payments.signature import event_verify
+from billing.payments.stripe_books import DESCRIPTION_MAX, PAGE, StripeBooks
 from billing.payments.stripe_objects import (
-    credit_note_of,
-    dispute_of,
-    event_of,
-    id_of,
     invoice_of,
     item_of,
     line_of,
     metadata_of,
     period_of,
-    refund_of,
 )
 
 if TYPE_CHECKING:
-    from stripe.params import CreditNoteCreateParams, InvoiceCreateParams, InvoiceListParams
+    from stripe.params import InvoiceCreateParams
 
 TIMEOUT_S: Final = 10
 RETRIES: Final = 2
-PAGE: Final = 100
-DESCRIPTION_MAX: Final = 500
 FAILURE_EXPAND: Final = "payments.data.payment.payment_intent"
 
 
@@ -100,22 +86,8 @@ def _collector_of(pid: int) -> "StripeCollector":
     return StripeCollector(client=client, webhook_secrets=env.stripe_webhook_secrets)
 
 
-@contextmanager
-def _gone_is_done() -> Iterator[None]:
-    """Take a 404 of a delete as its success: keys do not cover deletes, a retry finds nothing."""
-    try:
-        yield
-    except stripe.InvalidRequestError as error:
-        if error.http_status != HTTPStatus.NOT_FOUND:
-            raise
-
-
-class StripeCollector:
-    """Satisfies `Collector` and `CollectorBooks`."""
-
-    def __init__(self, *, client: stripe.StripeClient, webhook_secrets: Sequence[str]) -> None:
-        self._v1 = client.v1
-        self._webhook_secrets = tuple(webhook_secrets)
+class StripeCollector(StripeBooks):
+    """Satisfies `Collector`; with its base, `FullCollector`."""
 
     # customers and cards
 
@@ -208,18 +180,6 @@ class StripeCollector:
         with translated("invoice_read"):
             return invoice_of(self._v1.invoices.retrieve(remote_id, {"expand": [FAILURE_EXPAND]}))
 
-    def invoice_list(
-        self, *, created_from: datetime | None, status: str | None = None
-    ) -> Sequence[RemoteInvoice]:
-        params: InvoiceListParams = {"limit": PAGE}
-        if created_from is not None:
-            params["created"] = {"gte": int(created_from.timestamp())}
-        if status is not None:
-            params["status"] = status
-        with translated("invoice_list"):
-            rows = self._v1.invoices.list(params).auto_paging_iter()
-            return tuple(invoice_of(row) for row in rows)
-
     def invoice_create(
         self,
         *,
@@ -243,10 +203,6 @@ class StripeCollector:
         with translated("invoice_create"):
             return invoice_of(self._v1.invoices.create(params, {"idempotency_key": key}))
 
-    def invoice_delete(self, *, key: str, remote_id: str) -> None:
-        with translated("invoice_delete"), _gone_is_done():
-            self._v1.invoices.delete(remote_id, {}, {"idempotency_key": key})
-
     def line_list(self, *, remote_id: str) -> Sequence[RemoteLine]:
         with translated("line_list"):
             rows = self._v1.invoices.line_items.list(remote_id, {"limit": PAGE})
@@ -269,24 +225,6 @@ class StripeCollector:
                 {"idempotency_key": key},
             )
         return item_of(made)
-
-    def line_update(self, *, key: str, line_id: str, line: LineDraft) -> RemoteLine:
-        with translated("line_update"):
-            made = self._v1.invoice_items.update(
-                line_id,
-                {
-                    "amount": line.amount_minor,
-                    "description": line.description[:DESCRIPTION_MAX],
-                    "period": period_of(line),
-                    "metadata": {"line_key": line.line_key, "body_hash": line.body_hash},
-                },
-                {"idempotency_key": key},
-            )
-        return item_of(made)
-
-    def line_delete(self, *, key: str, line_id: str) -> None:
-        with translated("line_delete"), _gone_is_done():
-            self._v1.invoice_items.delete(line_id, {}, {"idempotency_key": key})
 
     # its way through its states
 
@@ -315,114 +253,3 @@ class StripeCollector:
             return invoice_of(
                 self._v1.invoices.void_invoice(remote_id, {}, {"idempotency_key": key})
             )
-
-    def invoice_uncollectible(self, *, key: str, remote_id: str) -> RemoteInvoice:
-        with translated("invoice_uncollectible"):
-            return invoice_of(
-                self._v1.invoices.mark_uncollectible(remote_id, {}, {"idempotency_key": key})
-            )
-
-    # corrections and events
-
-    def credit_note_create(
-        self,
-        *,
-        key: str,
-        remote_id: str,
-        credit_note_id: str,
-        amount_minor: int,
-        reason: str,
-        refund: bool = False,
-    ) -> RemoteCreditNote:
-        """Look for ours first: what the note does to the invoice changes the body it was sent as.
-
-        What is still owed goes down; the part above, paid already, becomes balance or a refund,
-        which Stripe makes in the same call.
-        """
-        for note in self.credit_note_list(remote_id=remote_id):
-            if note.metadata.get("credit_note_id") == credit_note_id:
-                return note
-        with translated("credit_note_create"):
-            held = self._v1.invoices.retrieve(remote_id)
-            params: CreditNoteCreateParams = {
-                "invoice": remote_id,
-                "amount": amount_minor,
-                "memo": reason,
-                "metadata": {"credit_note_id": credit_note_id},
-            }
-            above = amount_minor - held.amount_remaining
-            if above > 0:
-                params["refund_amount" if refund else "credit_amount"] = above
-            made = self._v1.credit_notes.create(params, {"idempotency_key": key})
-        return credit_note_of(made)
-
-    def credit_note_list(self, *, remote_id: str) -> Sequence[RemoteCreditNote]:
-        with translated("credit_note_list"):
-            rows = self._v1.credit_notes.list({"invoice": remote_id, "limit": PAGE})
-            return tuple(credit_note_of(row) for row in rows.auto_paging_iter())
-
-    def charge_read(self, *, charge_id: str) -> RemoteCharge:
-        with translated("charge_read"):
-            row = self._v1.charges.retrieve(charge_id)
-            refunds = self._v1.refunds.list({"charge": charge_id, "limit": PAGE})
-            return RemoteCharge(
-                id=row.id,
-                invoice_id=self._invoice_of(id_of(row.payment_intent)),
-                amount_minor=row.amount_captured,
-                currency=row.currency.upper(),
-                refunds=tuple(refund_of(r) for r in refunds.auto_paging_iter()),
-            )
-
-    def _invoice_of(self, payment_intent_id: str) -> str:
-        """Find the invoice that a payment intent pays; a charge itself no longer says it."""
-        if not payment_intent_id:
-            return ""
-        rows = self._v1.invoice_payments.list(
-            {
-                "payment": {"type": "payment_intent", "payment_intent": payment_intent_id},
-                "limit": 1,
-            }
-        )
-        return id_of(rows.data[0].invoice) if rows.data else ""
-
-    def refund_list(self, *, created_from: datetime) -> Sequence[RemoteRefund]:
-        since = int(created_from.timestamp())
-        with translated("refund_list"):
-            rows = self._v1.refunds.list({"created": {"gte": since}, "limit": PAGE})
-            return tuple(refund_of(row) for row in rows.auto_paging_iter())
-
-    def dispute_read(self, *, dispute_id: str) -> RemoteDispute:
-        with translated("dispute_read"):
-            return self._dispute(self._v1.disputes.retrieve(dispute_id))
-
-    def dispute_list(self, *, created_from: datetime) -> Sequence[RemoteDispute]:
-        since = int(created_from.timestamp())
-        with translated("dispute_list"):
-            rows = self._v1.disputes.list({"created": {"gte": since}, "limit": PAGE})
-            return tuple(self._dispute(row) for row in rows.auto_paging_iter())
-
-    def _dispute(self, row: stripe.Dispute) -> RemoteDispute:
-        return dispute_of(row, invoice_id=self._invoice_of(id_of(row.payment_intent)))
-
-    def customer_exists(self, *, customer_id: str) -> bool:
-        with translated("customer_exists"):
-            try:
-                return not getattr(self._v1.customers.retrieve(customer_id), "deleted", False)
-            except stripe.InvalidRequestError as error:
-                if error.http_status == HTTPStatus.NOT_FOUND:
-                    return False
-                raise
-
-    def event_read(self, *, event_id: str) -> RemoteEvent:
-        with translated("event_read"):
-            return event_of(self._v1.events.retrieve(event_id))
-
-    def event_list(self, *, created_from: datetime) -> Sequence[RemoteEvent]:
-        since = int(created_from.timestamp())
-        with translated("event_list"):
-            rows = self._v1.events.list({"created": {"gte": since}, "limit": PAGE})
-            newest_first = [event_of(row) for row in rows.auto_paging_iter()]
-        return tuple(reversed(newest_first))
-
-    def event_verify(self, *, payload: bytes, header: str, now: datetime) -> RemoteEvent:
-        return event_verify(payload=payload, header=header, secrets=self._webhook_secrets, now=now)
