@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from portal import clock
-from portal.services.subscriptions import periods_open_due
+from portal.services.periods import periods_open_due
 from portal.snapshots import snapshot_due, snapshot_publish, snapshot_state
 
 

@@ -38,9 +38,9 @@ from metering.queries import UsageReader
 from portal.errors import ChangeTooSoonError, InputInvalidError, SubscriptionStateError
 from portal.models import BillingPeriod, PlanVersion, Segment, Subscription, User
 from portal.selectors import segment_at
+from portal.services.periods import periods_open
 from portal.services.subscriptions import (
     is_upgrade,
-    periods_open,
     soonest_change,
     subscription_change,
     subscription_change_check,

@@ -10,7 +10,7 @@ from portal import clock
 from portal.errors import ClockBackwardError, ClockRealError
 from portal.models import ProductClock, User
 from portal.services.audit import audit_record
-from portal.services.subscriptions import periods_open_due
+from portal.services.periods import periods_open_due
 from portal.snapshots import snapshot_touch
 
 _MICROSECOND: Final = timedelta(microseconds=1)

@@ -10,9 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
-from django.db.models import Count, F, OuterRef, Q, Subquery
 
-from portal.core.periods import period_number, period_of
 from portal.errors import (
     ChangeTooSoonError,
     InputInvalidError,
@@ -21,7 +19,6 @@ from portal.errors import (
     SubscriptionStateError,
 )
 from portal.models import (
-    BillingPeriod,
     Organization,
     PlanVersion,
     Segment,
@@ -30,10 +27,10 @@ from portal.models import (
 )
 from portal.selectors import not_over
 from portal.services.audit import audit_record
+from portal.services.periods import periods_open
 from portal.snapshots import snapshot_touch
 
 LEAD: Final = timedelta(seconds=2)
-PERIODS_AHEAD: Final = 3  # the current one and two more, so that two are left when one ends
 _SECOND: Final = timedelta(seconds=1)
 
 
@@ -322,62 +319,6 @@ def subscription_resume(
         Subscription.objects.filter(pk=subscription.pk).update(paused_at=None)
         _record(subscription, "subscription.resume", actor, now)
     return opened
-
-
-def periods_open(*, subscription: Subscription, now: datetime) -> int:
-    """Store every period up to two after the current one; return how many are new.
-
-    Boundaries are computed here once, from the anchor, and never again (ADR-0003).
-    """
-    current = period_number(max(now, subscription.starts_at), anchor=subscription.billing_anchor)
-    held = set(subscription.periods.values_list("number", flat=True))
-    rows = []
-    for number in range(current + PERIODS_AHEAD):
-        period = period_of(number, anchor=subscription.billing_anchor)
-        beyond = subscription.ends_at is not None and period.start >= subscription.ends_at
-        if number not in held and not beyond:
-            rows.append(
-                BillingPeriod(
-                    subscription=subscription,
-                    number=number,
-                    starts_at=period.start,
-                    ends_at=period.end,
-                )
-            )
-    BillingPeriod.objects.bulk_create(rows, ignore_conflicts=True)
-    return len(rows)
-
-
-def periods_open_due(*, now: datetime) -> int:
-    """Open periods of every subscription that is short of them; return how many were opened.
-
-    Also lets `Subscription.plan` follow a change that has come into force.
-    """
-    running = Subscription.objects.filter(not_over(now))
-    short = running.annotate(ahead=Count("periods", filter=Q(periods__ends_at__gt=now))).filter(
-        ahead__lt=PERIODS_AHEAD
-    )
-    opened = 0
-    with transaction.atomic():
-        for subscription in short.order_by("pk"):
-            opened += periods_open(subscription=subscription, now=now)
-        followed = _plans_follow(now=now)
-        if opened or followed:
-            snapshot_touch()
-    return opened
-
-
-def _plans_follow(*, now: datetime) -> int:
-    in_force = (
-        Segment.objects.filter(subscription=OuterRef("pk"), starts_at__lte=now)
-        .order_by("-starts_at")
-        .values("plan_version__plan")[:1]
-    )
-    behind = Subscription.objects.annotate(held=Subquery(in_force)).exclude(plan=F("held"))
-    moved = list(behind.filter(held__isnull=False).values_list("pk", "held"))
-    for pk, plan in moved:
-        Subscription.objects.filter(pk=pk).update(plan=plan)
-    return len(moved)
 
 
 def _locked(subscription: Subscription) -> Subscription:

@@ -13,6 +13,7 @@ from portal.errors import (
 )
 from portal.models import Organization, PlanVersion, Subscription
 from portal.services import subscriptions as service
+from portal.services.periods import periods_open_due
 from tests.factories.provider import NOW, make_api, make_organization, make_plan_version
 
 pytestmark = pytest.mark.django_db
@@ -100,7 +101,7 @@ def test_an_upgrade_is_due_at_once_and_counts_on() -> None:
     at = NOW + timedelta(seconds=3)  # the first whole second two seconds ahead
     assert stretches(subscription) == [(small.pk, START, at), (large.pk, at, None)]
     assert segment.carry_over
-    service.periods_open_due(now=at)
+    periods_open_due(now=at)
     subscription.refresh_from_db()
     assert subscription.plan == large.plan
 
@@ -114,7 +115,7 @@ def test_a_downgrade_waits_for_the_periods_end_and_can_be_replaced_or_undone() -
     assert stretches(subscription) == planned
     service.subscription_change(subscription=subscription, version=small, actor=None, now=NOW)
     assert stretches(subscription) == planned
-    service.periods_open_due(now=NOW)
+    periods_open_due(now=NOW)
     subscription.refresh_from_db()
     assert subscription.plan == large.plan
     service.subscription_change_undo(subscription=subscription, actor=None, now=NOW)
@@ -194,12 +195,12 @@ def test_periods_open_as_time_goes_on_and_stay_as_stored() -> None:
     first = subscription.periods.get(number=0)
     first.ends_at += timedelta(hours=1)
     first.save(update_fields=["ends_at"])
-    assert service.periods_open_due(now=START) == 0
-    assert service.periods_open_due(now=datetime(2026, 7, 5, tzinfo=UTC)) == 5
+    assert periods_open_due(now=START) == 0
+    assert periods_open_due(now=datetime(2026, 7, 5, tzinfo=UTC)) == 5
     periods = subscription.periods.order_by("number")
     assert [p.number for p in periods] == list(range(8))
     assert periods[0].ends_at == first.ends_at
     service.subscription_cancel(
         subscription=subscription, actor=None, now=datetime(2026, 7, 5, tzinfo=UTC)
     )
-    assert service.periods_open_due(now=datetime(2026, 7, 20, tzinfo=UTC)) == 0
+    assert periods_open_due(now=datetime(2026, 7, 20, tzinfo=UTC)) == 0
