@@ -32,7 +32,7 @@ stack: $(VENV)/.dev ## the production topology on this machine: PostgreSQL, Redi
 demo-traffic: $(VENV)/.run ## 10,000 real requests through a running `make up` (or DATA=data-stack), then the four totals
 	@TOLLWAY_DATA_DIR=$(abspath $(DATA)) exec $(PY) -m deploy.demo.month
 
-bench: $(VENV)/.dev ## gateway against nginx, sink and rating (needs nginx and wrk); BENCH="rating --rounds 3" for less
+bench: $(VENV)/.dev ## gateway against nginx, sink, rating, freshness (needs nginx and wrk); BENCH="rating --rounds 3" for less
 	@$(PY) -m tests.bench $(BENCH)
 
 test: $(VENV)/.dev ## the whole suite with real servers

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import pytest
 
@@ -23,15 +23,19 @@ from deploy.servers import (
 S = TypeVar("S", bound=Server)
 
 
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip the test for what this machine lacks; fail when `CI=true`, where nothing may lack."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 def start_or_skip(name: str, start: Callable[[Path], S], data_dir: Path) -> S:
     """Start a server; skip the test by name when it cannot be had, fail when `CI=true`."""
     try:
         return start(data_dir)
     except ServerUnavailableError as error:
-        reason = f"{name} is not available: {error}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        skip_or_fail(f"{name} is not available: {error}")
 
 
 def _running(name: str, start: Callable[[Path], Server]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from portal.models import User
 from tests.e2e.installation import Outside, running
+from tests.servers import skip_or_fail
 
 FLAGS: Final = [
     "--no-sandbox",  # the suite runs inside a container
@@ -42,9 +43,7 @@ os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 def browser() -> Iterator[Browser]:
     executable = shutil.which("chromium")
     if executable is None:
-        if os.environ.get("CI"):
-            pytest.fail("chromium is not installed")
-        pytest.skip("chromium is not installed")
+        skip_or_fail("chromium is not installed")
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         yield found

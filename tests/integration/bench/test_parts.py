@@ -9,6 +9,7 @@ from tests.bench.gateway_part import run_gateway
 from tests.bench.machine import ToolMissingError, machine_facts, tool
 from tests.bench.rating_part import run_rating
 from tests.bench.sink_part import run_sink
+from tests.servers import skip_or_fail
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -17,7 +18,7 @@ def test_gateway(tmp_path: Path) -> None:
     try:
         tool("nginx"), tool("wrk")
     except ToolMissingError as error:
-        pytest.skip(str(error))
+        skip_or_fail(str(error))
     found, _ = run_gateway(tmp_path, rounds=1, seconds=1, keys=100)
     parts = {figure.part for figure in found}
     assert {"gateway: nginx", "gateway: tollway", "gateway: tollway / nginx"} <= parts
