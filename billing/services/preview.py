@@ -1,8 +1,4 @@
-"""Worked examples of a plan version and the exact preview of a plan change.
-
-Both call the rating function; the change's preview is the same difference that
-`invoice_advance` would bill at that instant.
-"""
+"""Worked examples of a plan version: what a month costs, by the rating function itself."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,6 +6,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from billing.rating.rate import rate_document
+from billing.services.quota_use import monthly_quotas
 from gateway.contracts.access_log import format_time
 from portal.models import PlanVersion
 
@@ -31,10 +28,9 @@ def main_meter(terms: dict[str, Any]) -> str:
 
 
 def included_units(version: PlanVersion, meter: str) -> int:
-    """Return what the plan includes: its quota, else the price's own free part."""
-    for quota in version.limits.get("quotas", []):
-        if quota["meter"] == meter:
-            return int(quota["quota"])
+    """Return what the plan includes a month: its quota, else the price's own free part."""
+    for units, _limit in monthly_quotas(version, meter):
+        return units
     for price in version.terms.get("prices", []):
         if price.get("meter") != meter:
             continue
@@ -47,9 +43,16 @@ def included_units(version: PlanVersion, meter: str) -> int:
 
 
 def worked_quantities(version: PlanVersion) -> tuple[int, ...]:
-    """0, 1k, included, included + 1, ten times included: sorted, each once."""
-    included = included_units(version, main_meter(version.terms))
-    return tuple(sorted({0, 1_000, included, included + 1, included * 10}))
+    """0, 1k, included, included + 1, ten times included: sorted, each once.
+
+    What the plan's monthly quotas refuse is left out: no month can have it.
+    """
+    quotas = version.limits.get("quotas", [])
+    meter = main_meter(version.terms) or next((q["meter"] for q in quotas), "")
+    included = included_units(version, meter)
+    limits = [limit for _, limit in monthly_quotas(version, meter) if limit is not None]
+    wanted = {0, 1_000, included, included + 1, included * 10}
+    return tuple(sorted(q for q in wanted if not limits or q <= min(limits)))
 
 
 def plan_examples(*, version: PlanVersion, month_start: datetime) -> tuple[WorkedExample, ...]:

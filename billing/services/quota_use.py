@@ -4,7 +4,7 @@ Used = billed + counted units, as the gateway counts them (`architecture.md` §4
 billing period are exact; shorter windows are read over their own bounds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -17,6 +17,7 @@ from portal.models import BillingPeriod, PlanVersion, Subscription
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
 FULL_PERCENT: Final = 100
+MONTHLY: Final = frozenset({WindowKind.BILLING_PERIOD, WindowKind.CALENDAR_MONTH})
 _DEFAULT: Final = Quota(meter="", quota=0)
 DEFAULT_ALERTS: Final = _DEFAULT.alerts_at
 DEFAULT_BLOCK_PERCENT: Final = _DEFAULT.block_at_percent
@@ -94,7 +95,7 @@ def quota_use_list(
     read: dict[tuple[datetime, datetime], dict[str, int]] = {}
     rows = []
     for quota in version.limits.get("quotas", []):
-        window = WindowKind(quota.get("window", WindowKind.BILLING_PERIOD))
+        window = _window_of(quota)
         start, end = window_bounds(window, period=period, now=now)
         if (start, end) not in read:
             found = reader.meter_usage(
@@ -108,17 +109,33 @@ def quota_use_list(
 def _use(
     quota: Mapping[str, Any], window: WindowKind, start: datetime, end: datetime, used: int
 ) -> QuotaUse:
-    units, block = int(quota["quota"]), int(quota.get("block_at_percent", DEFAULT_BLOCK_PERCENT))
     return QuotaUse(
         meter=quota["meter"],
         window=window,
         starts_at=start,
         ends_at=end,
         used=used,
-        quota=units,
-        limit=units * block // FULL_PERCENT if block else None,
+        quota=int(quota["quota"]),
+        limit=_limit_of(quota),
         alerts_at=tuple(quota.get("alerts_at", DEFAULT_ALERTS)),
     )
+
+
+def _limit_of(quota: Mapping[str, Any]) -> int | None:
+    """Return the units at which calls are refused; None = never."""
+    units, block = int(quota["quota"]), int(quota.get("block_at_percent", DEFAULT_BLOCK_PERCENT))
+    return units * block // FULL_PERCENT if block else None
+
+
+def _window_of(quota: Mapping[str, Any]) -> WindowKind:
+    return WindowKind(quota.get("window", WindowKind.BILLING_PERIOD))
+
+
+def monthly_quotas(version: PlanVersion, meter: str) -> Iterator[tuple[int, int | None]]:
+    """Yield (units, units at which calls are refused or None) of a meter's monthly quotas."""
+    for quota in version.limits.get("quotas", []):
+        if quota["meter"] == meter and _window_of(quota) in MONTHLY:
+            yield int(quota["quota"]), _limit_of(quota)
 
 
 def window_bounds(
@@ -141,12 +158,10 @@ def window_bounds(
 
 def limit_warnings(*, version: PlanVersion, used: Mapping[str, int]) -> tuple[LimitWarning, ...]:
     """Name the monthly quotas of `version` that the use of this period exceeds."""
-    monthly = {WindowKind.BILLING_PERIOD, WindowKind.CALENDAR_MONTH}
     rows = []
     for quota in version.limits.get("quotas", []):
-        window = WindowKind(quota.get("window", WindowKind.BILLING_PERIOD))
         units, spent = int(quota["quota"]), used.get(quota["meter"], 0)
-        if window in monthly and spent > units:
-            blocks = bool(int(quota.get("block_at_percent", DEFAULT_BLOCK_PERCENT)))
+        if _window_of(quota) in MONTHLY and spent > units:
+            blocks = _limit_of(quota) is not None
             rows.append(LimitWarning(quota["meter"], spent, units, blocks))
     return tuple(rows)

@@ -15,7 +15,7 @@ from billing.services.findings import finding_open
 from billing.services.invoices import invoice_advance
 from portal.clock import wall_now
 from portal.models import AuditEvent, StaffRole
-from tests.factories.billing import JAN, Customer, customer, user
+from tests.factories.billing import JAN, Customer, customer, plan_version, user
 
 pytestmark = pytest.mark.django_db
 FINANCE = (
@@ -109,7 +109,8 @@ def test_customer_pages_open(name: str) -> None:
 
 
 def test_pricing_and_preview_show_the_rated_months() -> None:
-    who = customer()
+    unblocked = {"quotas": [{"meter": "requests", "quota": 50_000, "block_at_percent": 0}]}
+    who = customer(version=plan_version(limits=unblocked))
     page = Client().get(reverse("pricing")).content.decode()
     assert "49.00 USD per month, in advance" in page
     assert "589.00\xa0USD" in page  # 500,000 calls: 49 + 450 blocks at 1.20
