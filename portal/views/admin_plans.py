@@ -155,7 +155,7 @@ def _version_page(request: HttpRequest, version: PlanVersion, form: VersionForm)
             terms=version.terms, limits=version.limits, problems=problems, meters=meter_choices()
         ),
         "models": MODELS,
-        "problem_count": len(problems) + len(form.errors),
+        "problem_count": len(problems),
         "examples": "" if problems else _examples(request, version),
     }
     status = 422 if form.errors else 200

@@ -293,6 +293,7 @@ def test_what_a_version_cannot_take_is_an_error_at_its_field_and_nothing_typed_i
     assert answer.status_code == 422
     page = answer.content.decode()
     assert f'id="id_{name}_error"' in page
+    assert "Not saved" in page
     assert 'value="4321"' in page
     assert text in page or name == "currency"  # a list can show only what it offers
     assert PlanVersion.objects.filter(pk=before["id"]).values().get() == before
