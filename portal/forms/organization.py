@@ -59,18 +59,10 @@ class InviteForm(forms.Form):
 
     def __init__(self, *args: Any, actor: Membership, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._actor = actor
         role = self.fields["role"]
         assert isinstance(role, forms.ChoiceField)  # noqa: S101 - for the type checker
         role.choices = offered_roles(actor)
         role.initial = Role.DEVELOPER
-
-    def clean_email(self) -> str:
-        email: str = self.cleaned_data["email"]
-        members = self._actor.organization.memberships
-        if members.filter(user__email__iexact=email).exists():
-            raise forms.ValidationError(_("This person is a member already."), code="member")
-        return email
 
 
 class RoleForm(forms.Form):

@@ -1,7 +1,7 @@
 """Forms of the provider's pages: they only turn fields into values and problems into errors.
 
 What may be written is said once, in `portal.core.catalog_input`; the services refuse, and
-`problems_show` puts each refusal at the field that it names.
+`portal.forms.problems` puts each refusal at the field that it names.
 """
 
 from collections.abc import Mapping
@@ -12,25 +12,9 @@ from django.utils.translation import gettext_lazy as _
 
 from portal.core.catalog_input import MAX_DAYS, MAX_THRESHOLD_MINOR, METHODS
 from portal.core.money import EXPONENTS, minor_to_major
-from portal.errors import InputInvalidError
 from portal.forms.amounts import minor_of
 from portal.models import Api, Meter, Organization, Plan, PlanVersion, Route, Upstream
 from portal.services.catalog import BUILT_IN_METER
-
-
-def problems_show(form: forms.Form, error: InputInvalidError) -> None:
-    """Add every problem to the form, at its field where there is one.
-
-    A form that reads one document says with `document_field` where the rest of it belongs.
-    """
-    document = getattr(form, "document_field", None)
-    for problem in error.problems:
-        name = problem.path.split(".")[0].split("[")[0]
-        if name in form.fields:
-            rest = problem.path[len(name) :].strip(".[]")
-            form.add_error(name, f"{rest}: {problem.message}" if rest else problem.message)
-        else:
-            form.add_error(document, f"{problem.path}: {problem.message}")
 
 
 def _area(rows: int) -> forms.Textarea:

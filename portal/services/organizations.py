@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 from django.utils.text import slugify
 
 from portal.errors import (
+    InputInvalidError,
     InvitationElsewhereError,
     InvitationInvalidError,
     LastOwnerError,
@@ -108,9 +109,12 @@ def invitation_create(
     An open invitation to the same address is replaced.
 
     :raises RoleNotAllowedError: if somebody who is no owner offers ownership.
+    :raises InputInvalidError: for the address of a member.
     """
     _only_owners_touch_owners(actor, role)
     organization = actor.organization
+    if organization.memberships.filter(user__email__iexact=email).exists():
+        raise InputInvalidError([("email", "member", "This person is a member already.")])
     open_ones = invitations_open(organization=organization, now=now)
     open_ones.filter(email__iexact=email).update(revoked_at=now)
     token = secrets.token_urlsafe(32)

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 
 from portal.errors import InputInvalidError, PortalError
-from portal.forms.provider import problems_show
+from portal.forms.problems import problems_show
 from portal.models import StaffRole
 from portal.permissions import staff_required
 

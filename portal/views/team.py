@@ -8,8 +8,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from portal.clock import now
-from portal.errors import PortalError
+from portal.errors import InputInvalidError, PortalError
 from portal.forms.organization import InviteForm, RoleForm
+from portal.forms.problems import problems_show
 from portal.models import Invitation, Membership
 from portal.permissions import EVERY_ROLE, TEAM_ROLES, member_required, person_of, signed_in
 from portal.services.invitation_mail import invitation_mail_send
@@ -34,8 +35,7 @@ def team(request: HttpRequest, member: Membership) -> HttpResponse:
     if request.method == "POST":
         if form is None:
             raise Http404
-        if form.is_valid():
-            _invite(request, member, form.cleaned_data["email"], form.cleaned_data["role"])
+        if form.is_valid() and _invite(request, member, form):
             return redirect("team", member.organization.slug)
     people = member.organization.memberships.select_related("user").order_by("created_at", "pk")
     context = {
@@ -51,18 +51,26 @@ def team(request: HttpRequest, member: Membership) -> HttpResponse:
     )
 
 
-def _invite(request: HttpRequest, member: Membership, email: str, role: str) -> None:
-    """Store the invitation, then send its link; a mail that cannot be sent is said."""
+def _invite(request: HttpRequest, member: Membership, form: InviteForm) -> bool:
+    """Store the invitation, then send its link; a mail that cannot be sent is said.
+
+    False   it was refused, as the form says now
+    """
+    email, role = form.cleaned_data["email"], form.cleaned_data["role"]
     try:
         offer, token = invitation_create(actor=member, email=email, role=role, now=now())
+    except InputInvalidError as error:
+        problems_show(form, error)
+        return False
     except PortalError as error:
-        messages.error(request, error.public)
-        return
+        form.add_error("role", error.public)
+        return False
     if invitation_mail_send(invitation=offer, token=token):
         messages.success(request, _("An invitation is on its way to %s.") % email)
     else:
         text = _("The mail to %(email)s could not be sent. Withdraw the invitation and try again.")
         messages.error(request, text % {"email": email})
+    return True
 
 
 def _colleague(member: Membership, person_id: str) -> Membership:

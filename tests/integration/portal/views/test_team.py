@@ -9,6 +9,7 @@ from django.urls import reverse
 from portal.models import AuditEvent, Invitation, Membership, Organization, Role
 from tests.factories.portal import cast, client_of, user
 from tests.fakes.request_log import FakeRequestLog
+from tests.integration.portal.api.described import Caller
 
 pytestmark = pytest.mark.django_db
 
@@ -42,7 +43,16 @@ def test_a_member_is_not_invited_again(log: FakeRequestLog) -> None:
     who = cast()
     url = reverse("team", args=[who.organization.slug])
     form = {"email": who.bob.user.email.upper(), "role": "admin"}
-    assert client_of(who.alice.user).post(url, form).status_code == 400
+    answer = client_of(who.alice.user).post(url, form)
+    assert answer.status_code == 400
+    assert "This person is a member already." in answer.content.decode()
+    sent = Caller(who.alice.user).send(
+        "POST", f"organizations/{who.organization.slug}/invitations", form
+    )
+    assert (sent.status_code, sent.json()["errors"]) == (
+        422,
+        [{"pointer": "/email", "code": "member", "detail": "This person is a member already."}],
+    )
     assert not Invitation.objects.exists()
     assert mail.outbox == []
 
