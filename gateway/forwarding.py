@@ -239,4 +239,4 @@ def limit_lines(turn: Turn, admit: Admit, levels: Levels) -> list[bytes]:
     """Build the header lines that tell where the caller stands; none without levels."""
     if not levels or not turn.compiled.options.show_limits:
         return []
-    return [level_lines(admit.charges, levels, admit.quotas), admit.policy_line]
+    return [level_lines(admit.policies, levels), admit.policy_line]

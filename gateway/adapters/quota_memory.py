@@ -46,29 +46,34 @@ class Bucket:
     rate: int
     per_us: int
     burst: int
+    capacity: int  # burst * per_us
 
     @classmethod
     def full(cls, charge: BucketCharge, *, now_us: int) -> "Bucket":
         level = charge.burst * charge.per_us
-        return cls(level, now_us, charge.rate, charge.per_us, charge.burst)
-
-    @property
-    def capacity(self) -> int:
-        return self.burst * self.per_us
+        return cls(level, now_us, charge.rate, charge.per_us, charge.burst, level)
 
     def refill(self, now_us: int) -> None:
         """Add what came since the last call; time that steps back adds nothing."""
         if now_us > self.at_us:
-            self.level = min(self.capacity, self.level + (now_us - self.at_us) * self.rate)
+            level = self.level + (now_us - self.at_us) * self.rate
+            self.level = min(self.capacity, level)
             self.at_us = now_us
 
-    def wait_us(self, units: int) -> int:
-        """Microseconds until `units` tokens are there; beyond `burst`: until it is full."""
-        missing = min(units * self.per_us, self.capacity) - self.level
-        return max(0, -(-missing // self.rate))
+    def take(self, units: int) -> int:
+        """Take tokens and return 0; without them return the microseconds to wait, at least 1.
+
+        More than the burst never fits: then it is the time until the bucket is full.
+        """
+        cost = units * self.per_us
+        if cost <= self.level:
+            self.level -= cost
+            return 0
+        return max(1, -((self.level - min(cost, self.capacity)) // self.rate))
 
     def to_level(self) -> Level:
-        return Level(self.level // self.per_us, 0, self.wait_us(self.burst))
+        until_full_us = -((self.level - self.capacity) // self.rate)
+        return Level(self.level // self.per_us, 0, until_full_us)
 
 
 @dataclass(slots=True)
@@ -115,59 +120,70 @@ class MemoryQuota:
     async def take(self, charges: Sequence[ChargeRequest], *, now_us: int) -> Taken | Refused:
         """Take all charges or none; units of 0 only ask."""
         self._sweep(now_us)
-        asked: dict[str, int] = {}
-        refusal: tuple[int, int] | None = None
         for index, charge in enumerate(charges):
-            asked[charge.key] = asked.get(charge.key, 0) + charge.units
-            wait_us = self._wait_us(charge, units=asked[charge.key], now_us=now_us)
-            if wait_us and refusal is None:
-                refusal = index, wait_us
-        if refusal is not None:
-            return Refused(*refusal, self._levels(charges, now_us=now_us))
-        crossed = [
-            (index, percent)
-            for index, charge in enumerate(charges)
-            for percent in self._add(charge)
-        ]
-        return Taken(self._levels(charges, now_us=now_us), tuple(crossed))
+            wait_us = self._take_one(charge, now_us)
+            if wait_us:
+                for taken in charges[:index]:
+                    self._undo(taken)
+                return Refused(index, wait_us, self._levels(charges, now_us))
+        return Taken(self._levels(charges, now_us), self._crossed(charges))
 
-    def _wait_us(self, charge: ChargeRequest, *, units: int, now_us: int) -> int:
-        """Microseconds until the charge could be taken; 0 = now."""
+    def _take_one(self, charge: ChargeRequest, now_us: int) -> int:
+        """Take a charge and return 0, or the microseconds until it could be taken."""
         if isinstance(charge, BucketCharge):
-            bucket = self._bucket(charge, now_us=now_us)
-            fits = units <= bucket.burst and bucket.wait_us(units) == 0
-            return 0 if fits or units == 0 else max(1, bucket.wait_us(units))
-        used = self._windows[charge.key].used if charge.key in self._windows else 0
-        if charge.limit is None or charge.units == 0 or used + units <= charge.limit:
-            return 0
-        return max(1, charge.end_us - now_us)
+            return self._bucket(charge, now_us).take(charge.units)
+        window = self._window(charge)
+        used = window.used + charge.units
+        if charge.limit is not None and used > charge.limit and charge.units:
+            return max(1, charge.end_us - now_us)
+        window.used = used
+        return 0
 
-    def _bucket(self, charge: BucketCharge, *, now_us: int) -> Bucket:
-        """Fetch and refill a bucket; changed terms start anew (they have a key of their own)."""
+    def _undo(self, charge: ChargeRequest) -> None:
+        if isinstance(charge, BucketCharge):
+            self._buckets[charge.key].level += charge.units * charge.per_us
+        else:
+            self._windows[charge.key].used -= charge.units
+
+    def _bucket(self, charge: BucketCharge, now_us: int) -> Bucket:
+        """Fetch and refill a bucket; changed terms start anew."""
         bucket = self._buckets.get(charge.key)
-        terms = (charge.rate, charge.per_us, charge.burst)
-        if bucket is None or (bucket.rate, bucket.per_us, bucket.burst) != terms:
+        if bucket is None or (
+            bucket.rate != charge.rate
+            or bucket.per_us != charge.per_us
+            or bucket.burst != charge.burst
+        ):
             bucket = self._buckets[charge.key] = Bucket.full(charge, now_us=now_us)
         bucket.refill(now_us)
         return bucket
 
-    def _add(self, charge: ChargeRequest) -> list[int]:
-        if isinstance(charge, BucketCharge):
-            self._buckets[charge.key].level -= charge.units * charge.per_us
-            return []
-        if charge.units == 0:
-            return []
-        window = self._windows.setdefault(charge.key, Window(0, charge.end_us, 0))
-        window.used += charge.units
-        before, window.peak = window.peak, max(window.peak, window.used)
-        return crossed_percents(charge, before=before, after=window.peak)
+    def _window(self, charge: WindowCharge) -> Window:
+        window = self._windows.get(charge.key)
+        if window is None:
+            window = self._windows[charge.key] = Window(0, charge.end_us, 0)
+        return window
 
-    def _levels(self, charges: Sequence[ChargeRequest], *, now_us: int) -> tuple[Level, ...]:
-        return tuple(self._level(charge, now_us=now_us) for charge in charges)
+    def _crossed(self, charges: Sequence[ChargeRequest]) -> tuple[tuple[int, int], ...]:
+        """Raise the peaks, and tell which thresholds lie between."""
+        crossed: list[tuple[int, int]] = []
+        for index, charge in enumerate(charges):
+            if isinstance(charge, BucketCharge):
+                continue
+            window = self._windows[charge.key]
+            before, after = window.peak, window.used
+            if after > before:
+                window.peak = after
+                if charge.alerts_at:
+                    percents = crossed_percents(charge, before=before, after=after)
+                    crossed += [(index, percent) for percent in percents]
+        return tuple(crossed)
 
-    def _level(self, charge: ChargeRequest, *, now_us: int) -> Level:
+    def _levels(self, charges: Sequence[ChargeRequest], now_us: int) -> tuple[Level, ...]:
+        return tuple([self._level(charge, now_us) for charge in charges])
+
+    def _level(self, charge: ChargeRequest, now_us: int) -> Level:
         if isinstance(charge, BucketCharge):
-            return self._bucket(charge, now_us=now_us).to_level()
+            return self._bucket(charge, now_us).to_level()
         window = self._windows.get(charge.key)
         return window_level(charge, used=window.used if window else 0, now_us=now_us)
 
@@ -180,7 +196,7 @@ class MemoryQuota:
 
     async def peek(self, charges: Sequence[ChargeRequest], *, now_us: int) -> Taken:
         """Read the levels without taking anything."""
-        return Taken(self._levels(charges, now_us=now_us))
+        return Taken(self._levels(charges, now_us))
 
     async def close(self) -> None:
         """Nothing to close: what was used is in the spool."""

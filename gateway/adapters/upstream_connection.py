@@ -7,8 +7,7 @@ closes the connection (`gateway.md` §4). Deadlines are set here and looked at b
 import asyncio
 import math
 from collections import deque
-from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import httptools
 
@@ -21,8 +20,7 @@ _MAX_HEAD_BYTES: Final = 64 * 1024
 _MAX_HEADERS: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamHead:
+class UpstreamHead(NamedTuple):
     status: int
     headers: ResponseHeaders
 

@@ -1,12 +1,12 @@
 """Credential parsing (`gateway.md` §6): which carrier holds the API key, and is it well formed.
 
-Pure text work; whether the key exists is `compile`'s table, whether it may be used is `decision`.
+Pure text work; whether the key is well formed and exists, and may be used, is `decision`'s.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.contracts.api_keys import KINDS, MAX_KEY_CHARS, PREFIX, ParsedKey, parse_key
+from gateway.contracts.api_keys import KINDS, MAX_KEY_CHARS, PREFIX
 from gateway.core.headers import RequestHeaders, Role
 from gateway.core.target import query_values
 
@@ -16,23 +16,16 @@ _OUR_HEADS: Final = tuple(f"{PREFIX}{kind}_".encode() for kind in KINDS)
 
 
 @dataclass(frozen=True, slots=True)
-class FoundKey:
-    text: str
-    parsed: ParsedKey
-
-
-@dataclass(frozen=True, slots=True)
 class NoKey:
     """Why there is no usable key: a public `code`, and the auth log's `reason`."""
 
     code: str  # credential_missing, credential_ambiguous, credential_invalid
     reason: str
-    shown: str = ""
 
 
 _MISSING: Final = NoKey("credential_missing", "missing")
 _AMBIGUOUS: Final = NoKey("credential_ambiguous", "carrier repeated")
-_MALFORMED: Final = NoKey("credential_invalid", "malformed")
+MALFORMED: Final = NoKey("credential_invalid", "malformed")
 
 
 def bearer_value(value: bytes) -> bytes | None:
@@ -53,30 +46,30 @@ def carries_our_key(authorization: bytes) -> bool:
 
 def find_key(
     headers: RequestHeaders, query: str | None, *, names: tuple[bytes, ...], in_query: bool
-) -> FoundKey | NoKey:
-    """Find the one key. The first carrier that is present decides; nothing falls through."""
+) -> str | NoKey:
+    """Find the text of the one key. The first carrier that is present decides; none falls through.
+
+    ASCII, of 1 to `MAX_KEY_CHARS` characters.
+    """
     authorizations = headers.values(Role.AUTHORIZATION)
     parameters = query_values(query, KEY_PARAMETER) if in_query else []
-    carriers = [headers.keys.get(name, []) for name in names] if headers.keys else []
-    if any(len(values) > 1 for values in (*carriers, authorizations, parameters)):
-        return _AMBIGUOUS
+    carriers = [headers.keys[name] for name in names if name in headers.keys]
+    for values in (*carriers, authorizations, parameters):
+        if len(values) > 1:
+            return _AMBIGUOUS
     for values in carriers:
-        if values and values[0].strip():
-            return _parse(values[0].strip())
+        if value := values[0].strip():
+            return _text(value)
     if authorizations:
-        value = bearer_value(authorizations[0])
-        if value and value.startswith(PREFIX.encode()):
-            return _parse(value)
-    if parameters and parameters[0].strip():
-        return _parse(parameters[0].strip())
+        bearer = bearer_value(authorizations[0])
+        if bearer and bearer.startswith(PREFIX.encode()):
+            return _text(bearer)
+    if parameters and (value := parameters[0].strip()):
+        return _text(value)
     return _MISSING
 
 
-def _parse(value: bytes) -> FoundKey | NoKey:
+def _text(value: bytes) -> str | NoKey:
     if len(value) > MAX_KEY_CHARS or not value.isascii():
-        return _MALFORMED
-    text = value.decode("ascii")
-    parsed = parse_key(text)
-    if parsed is None:
-        return _MALFORMED
-    return FoundKey(text, parsed)
+        return MALFORMED
+    return value.decode("ascii")

@@ -6,6 +6,7 @@ Times are integers in microseconds of product time since the epoch.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,7 @@ class WindowCharge:
 ChargeRequest = BucketCharge | WindowCharge
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """How a charge stands after the call: window `used` and left, or tokens left in a bucket."""
 
     remaining: int  # against `limit` for windows with one, else against `quota`; >= 0
@@ -54,8 +54,7 @@ class Level:
     reset_us: int  # windows: until end; buckets: until full again
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """All charges were taken; `levels` are in the order of the charges."""
 
     levels: tuple[Level, ...]

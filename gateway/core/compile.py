@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.contracts.access_log import Charge
+from gateway.contracts.api_keys import ParsedKey
 from gateway.contracts.snapshot import (
     Api,
     Consumer,
@@ -17,7 +18,6 @@ from gateway.contracts.snapshot import (
     Environment,
     Outcome,
     PlanVersion,
-    Quota,
     Route,
     Segment,
     Snapshot,
@@ -29,7 +29,7 @@ from gateway.core.charges import ChargeRequest, WindowCharge
 from gateway.core.events import Who, WhoText, cost_text, who_text
 from gateway.core.headers import HeaderRoles, header_value
 from gateway.core.instants import to_us
-from gateway.core.limit_headers import policy_line
+from gateway.core.limit_headers import PolicyLines, policy_line, policy_lines
 from gateway.core.limits import bucket_charges, check_rate_limits
 from gateway.core.quota import check_quotas, window_charges
 from gateway.core.routing import Router, check_path
@@ -74,14 +74,14 @@ class Cost:
 class Admit:
     """The request may go on if every charge can be taken; valid in `[from_us, until_us)`.
 
-    quotas   aligned with `charges`: the quota behind a window, None for a bucket
+    policies   aligned with `charges`: what the response headers say of each
     """
 
     route: CompiledRoute
     who: WhoText
     costs: Mapping[Outcome, Cost]
     charges: tuple[ChargeRequest, ...] = ()
-    quotas: tuple[Quota | None, ...] = ()
+    policies: tuple[PolicyLines, ...] = ()
     windows: tuple[WindowCharge, ...] = ()  # what a free outcome gives back; buckets are not
     policy_line: bytes = b""
     identity_lines: bytes = b""
@@ -94,7 +94,10 @@ class Admit:
 
 @dataclass(slots=True)
 class Caller:
-    """A credential with all that depends on it alone."""
+    """A credential with all that depends on it alone.
+
+    parsed   its key, once a request has shown it
+    """
 
     credential: Credential
     consumer: Consumer
@@ -104,6 +107,7 @@ class Caller:
     expires_us: int
     who: Who
     who_text: WhoText
+    parsed: ParsedKey | None = None
     admissions: dict[str, Admit] = field(default_factory=dict)  # route id -> last admission
 
 
@@ -211,7 +215,10 @@ def build_admission(
         who=who_text(who),
         costs=build_costs(plan, units, environment=entitlement.environment),
         charges=charges,
-        quotas=(*[None] * len(buckets), *charged),
+        policies=(
+            *(policy_lines(bucket, None) for bucket in buckets),
+            *(policy_lines(window, quota) for window, quota in zip(windows, charged, strict=True)),
+        ),
         windows=tuple(windows),
         policy_line=policy_line(charges),
         identity_lines=caller.identity_lines,

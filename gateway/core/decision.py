@@ -7,7 +7,7 @@ names the charges of step 7; taking them is the quota port's work.
 
 from dataclasses import dataclass
 
-from gateway.contracts.api_keys import key_hash
+from gateway.contracts.api_keys import ParsedKey, key_hash, parse_key
 from gateway.contracts.snapshot import (
     Entitlement,
     EntitlementState,
@@ -16,7 +16,7 @@ from gateway.contracts.snapshot import (
     Quota,
 )
 from gateway.core.addresses import is_within
-from gateway.core.auth import FoundKey, find_key
+from gateway.core.auth import MALFORMED, NoKey, find_key
 from gateway.core.charges import ChargeRequest
 from gateway.core.compile import (
     Admit,
@@ -151,26 +151,35 @@ def identify(compiled: Compiled, facts: Facts, now_us: int, *, in_query: bool) -
 
     A key's freshness goes by the wall clock (`architecture.md` §7).
     """
-    found = find_key(
+    text = find_key(
         facts.headers, facts.target.query, names=compiled.roles.key_names, in_query=in_query
     )
-    if not isinstance(found, FoundKey):
-        return Deny(code=found.code, reason=found.reason)
-    caller = compiled.caller(key_hash(found.text))
+    if isinstance(text, NoKey):
+        return Deny(code=text.code, reason=text.reason)
+    caller = compiled.caller(key_hash(text))
+    parsed = _parsed(caller, text)
+    if parsed is None:
+        return Deny(code=MALFORMED.code, reason=MALFORMED.reason)
     wall_us = now_us - compiled.snapshot.clock_offset_us
-    reason = _unusable(caller, found, sandbox=compiled.snapshot.sandbox, wall_us=wall_us)
+    reason = _unusable(caller, parsed.kind, sandbox=compiled.snapshot.sandbox, wall_us=wall_us)
     if caller is None or reason:
-        return Deny(code="credential_invalid", reason=reason, shown=found.parsed.shown)
+        return Deny(code="credential_invalid", reason=reason, shown=parsed.shown)
     if caller.networks and not is_within(facts.client_ip, caller.networks):
-        return Deny(
-            code="ip_forbidden", caller=caller, who=caller.who_text, shown=found.parsed.shown
-        )
+        return Deny(code="ip_forbidden", caller=caller, who=caller.who_text, shown=parsed.shown)
     return caller
 
 
-def _unusable(caller: Caller | None, found: FoundKey, *, sandbox: bool, wall_us: int) -> str:
+def _parsed(caller: Caller | None, text: str) -> ParsedKey | None:
+    """Check a key's form; for a known one once, since its hash says that the text is the same."""
+    if caller is None:
+        return parse_key(text)
+    if caller.parsed is None:
+        caller.parsed = parse_key(text)
+    return caller.parsed
+
+
+def _unusable(caller: Caller | None, kind: str, *, sandbox: bool, wall_us: int) -> str:
     """Return why a key may not be used, for the auth log; empty = it may."""
-    kind = found.parsed.kind
     if caller is None:
         return "unknown"
     test = caller.credential.environment is Environment.TEST

@@ -6,12 +6,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.contracts.snapshot import Quota
 from gateway.core.charges import BucketCharge, ChargeRequest, Level
-from gateway.core.quota import QuotaState, quota_state
+from gateway.core.quota import QuotaState, buffered_units
 
-_ORDER = (QuotaState.INCLUDED, QuotaState.BUFFER, QuotaState.OVERAGE)
+_STATE_LINES: Final = (
+    "",
+    *(
+        f"Tollway-Quota-State: {state.value}\r\n"
+        for state in (QuotaState.INCLUDED, QuotaState.BUFFER, QuotaState.OVERAGE)
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,33 +84,65 @@ def policy_line(charges: Sequence[ChargeRequest]) -> bytes:
     return f"RateLimit-Policy: {','.join(items)}\r\n".encode()
 
 
-def tightest(charges: Sequence[ChargeRequest], levels: Sequence[Level]) -> int:
-    """Return the index of the policy with the least left; one that never refuses comes last."""
+@dataclass(frozen=True, slots=True)
+class PolicyLines:
+    """A policy's header lines, encoded up to the numbers that change from call to call.
 
-    def looseness(index: int) -> tuple[bool, int, int]:
-        charge, level = charges[index], levels[index]
-        never = not isinstance(charge, BucketCharge) and charge.limit is None
-        return never, level.remaining, -level.reset_us
+    included, buffered   units up to which the quota's state is so called; -1 without a quota
+    """
 
-    return min(range(len(charges)), key=looseness)
+    limit: str  # ends where the remaining number follows
+    structured: str  # likewise
+    never_refuses: bool
+    included: int
+    buffered: int
 
 
-def level_lines(
-    charges: Sequence[ChargeRequest], levels: Sequence[Level], quotas: Sequence[Quota | None]
-) -> bytes:
-    """Build the lines of an admitted request, CRLF included; empty without a charge."""
-    if not charges:
+def policy_lines(charge: ChargeRequest, quota: Quota | None) -> PolicyLines:
+    """Encode what does not change of a policy, once per admission."""
+    report = Standing(policy_name(charge), policy_limit(charge), 0, 0)
+    return PolicyLines(
+        limit=f"X-RateLimit-Limit: {report.limit}\r\nX-RateLimit-Remaining: ",
+        structured=f"RateLimit: {quoted(report.name)};r=",
+        never_refuses=not isinstance(charge, BucketCharge) and charge.limit is None,
+        included=quota.quota if quota is not None else -1,
+        buffered=buffered_units(quota) if quota is not None else -1,
+    )
+
+
+def level_lines(policies: Sequence[PolicyLines], levels: Sequence[Level]) -> bytes:
+    """Build the lines of an admitted request, CRLF included; empty without a policy.
+
+    The policy with the least left is reported, of equals the one that is full again last; one
+    that never refuses comes behind all others. The state is the furthest over all quotas.
+    """
+    if not policies:
         return b""
-    index = tightest(charges, levels)
-    report = standing(charges[index], levels[index])
-    state = worst_state(levels, quotas)
-    extra = f"Tollway-Quota-State: {state.value}\r\n" if state is not None else ""
-    return (_lines(report) + extra).encode()
+    tightest, least = policies[0], levels[0]
+    state = 0
+    for policy, level in zip(policies, levels, strict=True):
+        if policy.never_refuses is tightest.never_refuses:
+            left, others = level.remaining, least.remaining
+            if left < others or (left == others and level.reset_us > least.reset_us):
+                tightest, least = policy, level
+        elif tightest.never_refuses:
+            tightest, least = policy, level
+        if policy.included >= 0:
+            used = level.used
+            state = max(state, 1 + (used > policy.included) + (used > policy.buffered))
+    return _lines(tightest, least.remaining, whole_seconds(least.reset_us), _STATE_LINES[state])
 
 
 def refused_lines(charge: ChargeRequest, *, retry_after_s: int) -> bytes:
     """Build the lines of a 429: nothing is left of the policy that refused."""
-    return _lines(Standing(policy_name(charge), policy_limit(charge), 0, retry_after_s)).encode()
+    return _lines(policy_lines(charge, None), 0, retry_after_s, "")
+
+
+def _lines(policy: PolicyLines, remaining: int, reset_s: int, state_line: str) -> bytes:
+    return (
+        f"{policy.limit}{remaining}\r\nX-RateLimit-Reset: {reset_s}\r\n"
+        f"{policy.structured}{remaining};t={reset_s}\r\n{state_line}"
+    ).encode()
 
 
 def returned_levels(
@@ -115,22 +154,4 @@ def returned_levels(
         if isinstance(charge, BucketCharge)
         else Level(level.remaining + charge.units, level.used - charge.units, level.reset_us)
         for charge, level in zip(charges, levels, strict=True)
-    )
-
-
-def worst_state(levels: Sequence[Level], quotas: Sequence[Quota | None]) -> QuotaState | None:
-    """Return the furthest state over all quotas; None without one."""
-    worst = -1
-    for level, quota in zip(levels, quotas, strict=True):
-        if quota is not None:
-            worst = max(worst, _ORDER.index(quota_state(quota, level.used)))
-    return _ORDER[worst] if worst >= 0 else None
-
-
-def _lines(report: Standing) -> str:
-    return (
-        f"X-RateLimit-Limit: {report.limit}\r\n"
-        f"X-RateLimit-Remaining: {report.remaining}\r\n"
-        f"X-RateLimit-Reset: {report.reset_s}\r\n"
-        f"RateLimit: {quoted(report.name)};r={report.remaining};t={report.reset_s}\r\n"
     )

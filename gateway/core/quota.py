@@ -111,8 +111,17 @@ def quota_state(quota: Quota, used: int) -> QuotaState:
     """
     if used <= quota.quota:
         return QuotaState.INCLUDED
-    buffered = used * 100 <= quota.quota * max(quota.buffer_percent, quota.soft_limit_percent)
-    return QuotaState.BUFFER if buffered else QuotaState.OVERAGE
+    return QuotaState.BUFFER if used <= buffered_units(quota) else QuotaState.OVERAGE
+
+
+def buffered_units(quota: Quota) -> int:
+    """Return the units up to which the state is at most `BUFFER`; never below the quota.
+
+    >>> buffered_units(Quota(meter="m", quota=11, buffer_percent=115))
+    12
+    """
+    percent = max(quota.buffer_percent, quota.soft_limit_percent, 100)
+    return quota.quota * percent // 100
 
 
 def check_quotas(quotas: Iterable[Quota]) -> str:

@@ -5,8 +5,7 @@ normalizing, because two programs normalizing differently is the commonest way a
 """
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 MAX_TARGET_CHARS: Final = 8_000
@@ -21,8 +20,7 @@ _QUERY: Final = r"(?:[!-\"$&-~]|%[0-9A-Fa-f]{2})*+"
 _TARGET: Final = re.compile(rf"((?:{_SEGMENT})++)(?:\?({_QUERY}))?\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """An accepted target; `query` is None without a question mark."""
 
     path: str

@@ -1,8 +1,7 @@
 """Request ids and W3C trace context, simple form (`gateway.md` §16); random bytes are given."""
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._\-]{0,127}\Z")
 _TRACEPARENT: Final = re.compile(
@@ -15,8 +14,7 @@ _MAX_STATE_BYTES: Final = 512
 TRACE_BYTES: Final = 24
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """lines   `traceparent` (and a valid `tracestate`) to send upward, CRLF included"""
 
     trace_id: str

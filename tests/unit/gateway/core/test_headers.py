@@ -12,7 +12,7 @@ from gateway.core.headers import (
     scan_request,
     scan_response,
 )
-from gateway.core.limit_headers import level_lines, policy_line, refused_lines, tightest
+from gateway.core.limit_headers import level_lines, policy_line, policy_lines, refused_lines
 
 _ROLES = HeaderRoles(KEY_HEADERS)
 Pairs = list[tuple[bytes, bytes]]
@@ -113,7 +113,8 @@ _WINDOW = WindowCharge("e|requests|0", "requests", 0, 86_400_000_000, 50, 60, 1)
 
 def test_tightest_policy_fills_the_headers() -> None:
     levels = (Level(99, 0, 100_000), Level(10, 50, 3_600_000_001))
-    lines = level_lines((_BUCKET, _WINDOW), levels, (None, Quota(meter="requests", quota=50)))
+    month = policy_lines(_WINDOW, Quota(meter="requests", quota=50))
+    lines = level_lines((policy_lines(_BUCKET, None), month), levels)
     assert lines == (
         b"X-RateLimit-Limit: 60\r\nX-RateLimit-Remaining: 10\r\nX-RateLimit-Reset: 3601\r\n"
         b'RateLimit: "requests";r=10;t=3601\r\nTollway-Quota-State: included\r\n'
@@ -129,4 +130,24 @@ def test_tightest_policy_fills_the_headers() -> None:
 
 def test_quota_that_never_blocks_is_never_the_tightest() -> None:
     free = WindowCharge("e|requests|0", "requests", 0, 86_400_000_000, 50, None, 1)
-    assert tightest((_BUCKET, free), (Level(99, 0, 1), Level(0, 70, 1))) == 0
+    policies = (policy_lines(free, None), policy_lines(_BUCKET, None))
+    lines = level_lines(policies, (Level(0, 70, 1), Level(99, 0, 1)))
+    assert lines.startswith(b"X-RateLimit-Limit: 100\r\nX-RateLimit-Remaining: 99\r\n")
+    assert level_lines(policies[::-1], (Level(99, 0, 1), Level(0, 70, 1))) == lines
+
+
+def test_of_two_that_are_equally_tight_the_later_reset_is_told() -> None:
+    policies = (policy_lines(_BUCKET, None), policy_lines(_WINDOW, None))
+    lines = level_lines(policies, (Level(3, 0, 1_000_000), Level(3, 57, 9_000_000)))
+    assert b"X-RateLimit-Reset: 9\r\n" in lines
+    lines = level_lines(policies, (Level(3, 0, 9_000_000), Level(3, 57, 1_000_000)))
+    assert b'RateLimit: "burst";r=3;t=9\r\n' in lines
+
+
+@pytest.mark.parametrize(
+    ("used", "state"), [(50, b"included"), (51, b"buffer"), (57, b"buffer"), (58, b"overage")]
+)
+def test_state_changes_where_quota_and_buffer_end(used: int, state: bytes) -> None:
+    month = policy_lines(_WINDOW, Quota(meter="requests", quota=50, buffer_percent=115))
+    lines = level_lines((month,), (Level(60 - used, used, 1),))
+    assert lines.endswith(b"Tollway-Quota-State: %b\r\n" % state)
