@@ -1,11 +1,13 @@
 """`python -m gateway`: run the data plane of this node until it is asked to stop."""
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
 import time
 from collections.abc import Sequence
+from typing import Final
 
 import uvloop
 from aiohttp import http_parser
@@ -17,6 +19,9 @@ from gateway.identity import claim_boot_id, node_id
 from gateway.shipping import ship
 from gateway.storage import open_ports
 from gateway.workers import run_workers, when_parent_ends, worker_command
+
+_GC_THRESHOLD: Final = 20_000
+"""A request leaves no cycles; looking for them every 700 objects cost 3 % of the CPU."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -65,6 +70,7 @@ def serve(settings: GatewaySettings, identity: Identity, *, has_parent: bool = F
     """Run one worker on a loop; SIGTERM, SIGINT and its parent's end stop it in order."""
 
     async def run() -> int:
+        gc.set_threshold(_GC_THRESHOLD)
         worker = Worker(settings, identity, open_ports=open_ports)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -7,12 +7,12 @@ closing the door, finishing what is in flight, and sealing its stream for good.
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.adapters.clock import ProductClock
+from gateway.adapters.randomness import RandomBytes
 from gateway.adapters.snapshot_poll import SnapshotPoll
 from gateway.adapters.upstream import UpstreamClient
 from gateway.config import GatewaySettings
@@ -225,7 +225,7 @@ class Worker:
             upstreams=self._upstreams,
             stats=self.stats,
             trusted=self._trusted,
-            random_bytes=os.urandom,
+            random_bytes=RandomBytes(),
             on_fatal=self.fail,
         )
         spool = self._ports.spool

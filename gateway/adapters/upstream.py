@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.adapters.upstream_connection import UpstreamConnection, UpstreamHead
+from gateway.core.response_headers import ResponseRoles
 from gateway.core.upstreams import CompiledUpstream, UpstreamTarget
 from gateway.errors import UpstreamError
 
@@ -62,7 +63,7 @@ class UpstreamClient:
     """
 
     def __init__(self, *, hidden: frozenset[bytes] = frozenset()) -> None:
-        self._hidden = hidden
+        self._roles = ResponseRoles(hidden)
         self._loop = asyncio.get_running_loop()
         self._idle: dict[UpstreamTarget, list[UpstreamConnection]] = defaultdict(list)
         self._active: set[UpstreamConnection] = set()
@@ -140,7 +141,7 @@ class UpstreamClient:
         try:
             async with asyncio.timeout(timeout_s):
                 _, connection = await self._loop.create_connection(
-                    lambda: UpstreamConnection(self._loop, target, self._hidden),
+                    lambda: UpstreamConnection(self._loop, target, self._roles),
                     target.host,
                     target.port,
                     ssl=self._tls if target.tls else None,

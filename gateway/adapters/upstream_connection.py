@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, cast
 
 import httptools
 
-from gateway.core.headers import ResponseHeaders, scan_response
+from gateway.core.response_headers import ResponseHeaders, ResponseRoles, scan_response
 from gateway.core.upstreams import UpstreamTarget
 from gateway.errors import UpstreamError
 
@@ -29,17 +29,17 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection, one exchange at a time."""
 
     __slots__ = (
-        "_body", "_body_bytes", "_can_write", "_head_bytes", "_hidden", "_loop", "_no_body",
-        "_parser", "_paused", "_raw", "_read_s", "_received", "_until_close", "_waiter",
+        "_body", "_body_bytes", "_can_write", "_head_bytes", "_loop", "_no_body",
+        "_parser", "_paused", "_raw", "_read_s", "_received", "_roles", "_until_close", "_waiter",
         "complete", "deadline", "error", "head_seen", "idle_since", "reused", "target",
         "transport",
     )  # fmt: skip
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, target: UpstreamTarget, hidden: frozenset[bytes]
+        self, loop: asyncio.AbstractEventLoop, target: UpstreamTarget, roles: ResponseRoles
     ) -> None:
         self._loop = loop
-        self._hidden = hidden
+        self._roles = roles
         self.target = target
         self.transport: asyncio.Transport | None = None
         self.error: UpstreamError | None = None
@@ -251,7 +251,7 @@ class UpstreamConnection(asyncio.Protocol):
         if 100 <= status < 200 and status != 101:
             self._raw = []
             return
-        headers = scan_response(self._raw, hidden=self._hidden)
+        headers = scan_response(self._raw, self._roles)
         if status == 101 or not 200 <= status <= 999:
             headers.wrong = f"an unsolicited status {status}"
         if len(self._raw) > _MAX_HEADERS or _size(self._raw) > _MAX_HEAD_BYTES:

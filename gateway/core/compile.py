@@ -27,7 +27,7 @@ from gateway.core.addresses import Network, parse_networks
 from gateway.core.auth import KEY_HEADERS
 from gateway.core.charges import ChargeRequest, WindowCharge
 from gateway.core.events import Who, WhoText, cost_text, who_text
-from gateway.core.headers import HeaderRoles, header_value
+from gateway.core.headers import HeaderRoles, HostNames, header_value
 from gateway.core.instants import to_us
 from gateway.core.limit_headers import PolicyLines, policy_line, policy_lines
 from gateway.core.limits import bucket_charges, check_rate_limits
@@ -121,9 +121,11 @@ class Compiled:
         self.options: Final = options
         self.router: Final = router
         self.roles: Final = HeaderRoles(options.key_headers)
+        self.hosts: Final = HostNames()
         self._by_hash = {c.key_hash: c for c in snapshot.credentials.values()}
         self._callers: dict[str, Caller] = {}
         self._public: dict[str, Admit] = {}
+        self._costs: dict[tuple[str, str, Environment], Mapping[Outcome, Cost]] = {}
 
     def caller(self, key_hash: str) -> Caller | None:
         """Find who holds a key, by its hash; whether it may be used now is not asked."""
@@ -137,6 +139,16 @@ class Compiled:
         """Find what a caller draws on for an API; None = not granted."""
         grant = self.snapshot.grants.get(f"{caller.credential.id}:{api_id}")
         return self.snapshot.entitlements[grant.entitlement_id] if grant else None
+
+    def costs(
+        self, plan: PlanVersion, route: Route, environment: Environment
+    ) -> Mapping[Outcome, Cost]:
+        """Return what every outcome of a route costs on a plan."""
+        key = plan.id, route.id, environment
+        known = self._costs.get(key)
+        if known is None:
+            known = self._costs[key] = build_costs(plan, route.units, environment=environment)
+        return known
 
     def admit_public(self, route: CompiledRoute) -> Admit:
         """Return the admission of a public route."""
@@ -188,7 +200,7 @@ def segment_at(entitlement: Entitlement, now_us: int) -> tuple[Segment, int, int
 
 def build_admission(
     caller: Caller, route: CompiledRoute, *, entitlement: Entitlement, plan: PlanVersion,
-    bounds: tuple[int, int], now_us: int,
+    costs: Mapping[Outcome, Cost], bounds: tuple[int, int], now_us: int,
 ) -> Admit:  # fmt: skip
     """Build what a caller takes and costs on a route while segment and windows stay the same.
 
@@ -213,7 +225,7 @@ def build_admission(
     return Admit(
         route=route,
         who=who_text(who),
-        costs=build_costs(plan, units, environment=entitlement.environment),
+        costs=costs,
         charges=charges,
         policies=(
             *(policy_lines(bucket, None) for bucket in buckets),

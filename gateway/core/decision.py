@@ -98,13 +98,11 @@ def read_request(
     if parsed is None:
         return Deny(code="target_refused", detail="The target is not in an accepted form.")
     headers = scan_request(raw, compiled.roles)
+    host = compiled.hosts(headers.host[0]) if len(headers.host) == 1 else ""
+    if not host:
+        return Deny(code="request_malformed", detail="Exactly one valid Host is needed.")
     if wrong := check_request_headers(raw, headers, http_1_0=http_1_0):
         return Deny(code="request_malformed", detail=wrong)
-    host = headers.host[0].decode("ascii").lower()
-    if host[0] == "[":
-        host = host[: host.index("]") + 1]
-    else:
-        host = host.partition(":")[0]
     length = None if headers.is_chunked else headers.content_length or 0
     return Facts(
         method=method, target=parsed, headers=headers, host=host, client_ip="", body_length=length
@@ -212,10 +210,12 @@ def _admission(
     plan = compiled.snapshot.plan_versions[segment.plan_version_id]
     if plan.routes is not None and route.route.id not in plan.routes:
         return deny("not_in_plan", plan_version_id=plan.id)
+    costs = compiled.costs(plan, route.route, entitlement.environment)
     try:
         return build_admission(
-            caller, route, entitlement=entitlement, plan=plan, bounds=(start, end), now_us=now_us
-        )
+            caller, route, entitlement=entitlement, plan=plan, costs=costs, bounds=(start, end),
+            now_us=now_us,
+        )  # fmt: skip
     except NoWindow:
         return deny("quota_unavailable", "The quota's window is not known here.", plan.id)
 

@@ -1,11 +1,12 @@
-"""Header hygiene, both ways: what is read, what is dropped, what is passed on (`gateway.md` §4).
+"""Header hygiene, upward: what is read, what is dropped, what is passed on (`gateway.md` §4).
 
 `scan_request` walks the raw header lines once and sorts them into roles; the lines to forward are
 kept as bytes. Names are classified once and remembered, because clients repeat themselves.
 """
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import IntEnum, auto
 from typing import Final
 
@@ -35,6 +36,8 @@ class Role(IntEnum):
     AGENT = auto()
 
 
+_KEEP: Final = Role.KEEP
+_DROP: Final = Role.DROP
 _ROLES: Final[dict[bytes, Role]] = {
     b"host": Role.HOST,
     b"content-length": Role.LENGTH,
@@ -50,7 +53,7 @@ _ROLES: Final[dict[bytes, Role]] = {
     b"tracestate": Role.TRACESTATE,
     b"user-agent": Role.AGENT,
 }
-_HOP_BY_HOP: Final = frozenset(
+HOP_BY_HOP: Final = frozenset(
     b"keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer upgrade"
     b" http2-settings connection transfer-encoding".split()
 )
@@ -64,13 +67,22 @@ _FORGED_FAMILIES: Final = tuple(
     b"x-forwarded- x-original- x-rewrite- x-envoy- x-consumer- x-credential- x-authenticated-"
     b" x-tollway- tollway-".split()
 )
-_MAX_REMEMBERED: Final = 4096
+MAX_REMEMBERED: Final = 4096
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _HOST: Final = re.compile(
     rb"([A-Za-z0-9](?:[A-Za-z0-9.\-]{0,252})|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?\Z"
 )
-_LENGTH: Final = re.compile(rb"[0-9]{1,18}\Z")
-_FORBIDDEN_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+LENGTH: Final = re.compile(rb"[0-9]{1,18}\Z")
+_VALUE_BYTES: Final = bytes(n for n in range(256) if n == 9 or (n >= 32 and n != 127))
+
+
+def has_forbidden_byte(values: Iterable[bytes]) -> bool:
+    """Say whether a control character other than the tab is in one of the values.
+
+    >>> has_forbidden_byte([b"a\\tb", b"\\xff"]), has_forbidden_byte([b"a\\nb"])
+    (False, True)
+    """
+    return bool(b"".join(values).translate(None, _VALUE_BYTES))
 
 
 class HeaderRoles:
@@ -78,17 +90,16 @@ class HeaderRoles:
 
     def __init__(self, key_names: tuple[str, ...]) -> None:
         self.key_names: Final = tuple(name.lower().encode() for name in key_names)
-        self._known: dict[bytes, Role] = {}
+        self.known: Final[dict[bytes, Role]] = {}
 
-    def __call__(self, name: bytes) -> Role:
-        role = self._known.get(name)
-        if role is None:
-            role = self._classify(name.lower())
-            if len(self._known) < _MAX_REMEMBERED:
-                self._known[name] = role
+    def classify(self, name: bytes) -> Role:
+        """Return the role of a name, and remember it: look into `known` first."""
+        role = self._role_of(name.lower())
+        if len(self.known) < MAX_REMEMBERED:
+            self.known[name] = role
         return role
 
-    def _classify(self, name: bytes) -> Role:
+    def _role_of(self, name: bytes) -> Role:
         if not _NAME.match(name):
             return Role.INVALID
         if name in self.key_names:
@@ -97,17 +108,43 @@ class HeaderRoles:
             return _ROLES[name]
         aliased = b"_" in name or b"." in name  # they stand for a dash in many servers
         forged = name in _FORGED or name.startswith(_FORGED_FAMILIES)
-        return Role.DROP if aliased or forged or name in _HOP_BY_HOP else Role.KEEP
+        return Role.DROP if aliased or forged or name in HOP_BY_HOP else Role.KEEP
+
+
+class HostNames:
+    """Reads `Host` values, and remembers them, because clients repeat themselves."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, str] = {}
+
+    def __call__(self, value: bytes) -> str:
+        """Return the name in lower case without its port; empty = not a valid value."""
+        known = self._known.get(value)
+        if known is None:
+            known = host_name(value)
+            if len(self._known) < MAX_REMEMBERED:
+                self._known[value] = known
+        return known
+
+
+def host_name(value: bytes) -> str:
+    """Read a `Host` value.
+
+    >>> host_name(b"API.example:8080"), host_name(b"[::1]:80"), host_name(b"a/b")
+    ('api.example', '[::1]', '')
+    """
+    match = _HOST.match(value)
+    return match[1].decode("ascii").lower() if match else ""
 
 
 @dataclass(slots=True)
 class RequestHeaders:
     """What a request's header lines said. Lists keep every occurrence, so that twice is seen."""
 
-    lines: list[bytes] = field(default_factory=list)  # to forward, CRLF included
-    host: list[bytes] = field(default_factory=list)
-    keys: dict[bytes, list[bytes]] = field(default_factory=dict)  # lower-case name -> values
-    others: dict[Role, list[bytes]] = field(default_factory=dict)
+    lines: list[bytes]  # to forward, CRLF included
+    host: list[bytes]
+    keys: dict[bytes, list[bytes]]  # lower-case name -> values
+    others: dict[Role, list[bytes]]
     user_agent: bytes = b""
     expects_continue: bool = False
     malformed: str = ""  # why the lines are refused
@@ -127,27 +164,28 @@ class RequestHeaders:
 
 def scan_request(raw: RawHeaders, roles: HeaderRoles) -> RequestHeaders:
     """Sort the lines by role in one walk."""
-    found = RequestHeaders()
-    lines = found.lines
+    lines: list[bytes] = []
+    found = RequestHeaders(lines, [], {}, {})
+    known = roles.known
     for name, value in raw:
-        role = roles(name)
-        if role is Role.KEEP:
+        role = known.get(name) or roles.classify(name)
+        if role is _KEEP:
             lines.append(b"%b: %b\r\n" % (name, value))
-        elif role is Role.HOST:
-            found.host.append(value)
-        elif role is Role.AGENT:
-            found.user_agent = value
-            lines.append(b"%b: %b\r\n" % (name, value))
-        elif role is not Role.DROP:
+        elif role is not _DROP:
             _take(found, role, name, value)
     if Role.CONNECTION in found.others:
-        _drop_named(found)
+        lines[:] = without_named(lines, found.values(Role.CONNECTION))
     return found
 
 
 def _take(found: RequestHeaders, role: Role, name: bytes, value: bytes) -> None:
-    if role is Role.KEY:
+    if role is Role.HOST:
+        found.host.append(value)
+    elif role is Role.KEY:
         found.keys.setdefault(name.lower(), []).append(value)
+    elif role is Role.AGENT:
+        found.user_agent = value
+        found.lines.append(b"%b: %b\r\n" % (name, value))
     elif role is Role.INVALID:
         found.malformed = "A header name holds a forbidden byte."
     elif role is Role.EXPECT:
@@ -163,28 +201,25 @@ def connection_tokens(values: list[bytes]) -> set[bytes]:
     return {token.strip().lower() for value in values for token in value.split(b",")}
 
 
-def _drop_named(found: RequestHeaders) -> None:
+def without_named(lines: list[bytes], connection: list[bytes]) -> list[bytes]:
     """Drop the lines that `Connection` names; those of ours are set anew anyway."""
-    named = connection_tokens(found.values(Role.CONNECTION)) - {b"keep-alive", b"close", b""}
-    if named:
-        found.lines = [ln for ln in found.lines if ln[: ln.index(b":")].lower() not in named]
+    named = connection_tokens(connection) - {b"keep-alive", b"close", b""}
+    return [ln for ln in lines if ln[: ln.index(b":")].lower() not in named] if named else lines
 
 
 def check_request_headers(raw: RawHeaders, found: RequestHeaders, *, http_1_0: bool) -> str:
-    """Return why the header block is refused with 400, or an empty string.
+    """Return why the header block is refused with 400, or an empty string; not `Host`'s syntax.
 
     The C parser refuses most of this already; the rules stand here again, because another parser
     may sit in front one day.
     """
     if found.malformed:
         return found.malformed
-    if len(found.host) != 1 or not _HOST.match(found.host[0]):
-        return "Exactly one valid Host is needed."
     if Role.LENGTH in found.others or Role.CODING in found.others:
         why = _check_framing(found, http_1_0=http_1_0)
         if why:
             return why
-    if _FORBIDDEN_VALUE.search(b" ".join([value for _, value in raw])):
+    if has_forbidden_byte([value for _, value in raw]):
         return "A header value holds a forbidden byte."
     return ""
 
@@ -193,74 +228,11 @@ def _check_framing(found: RequestHeaders, *, http_1_0: bool) -> str:
     lengths, codings = found.values(Role.LENGTH), found.values(Role.CODING)
     if lengths and codings:
         return "Content-Length and Transfer-Encoding exclude each other."
-    if len(lengths) > 1 or (lengths and not _LENGTH.match(lengths[0])):
+    if len(lengths) > 1 or (lengths and not LENGTH.match(lengths[0])):
         return "Content-Length must be one plain number."
     if codings and (http_1_0 or [value.lower() for value in codings] != [b"chunked"]):
         return "The only transfer coding accepted is chunked, in HTTP/1.1."
     return ""
-
-
-@dataclass(slots=True)
-class ResponseHeaders:
-    """What an upstream's header lines said."""
-
-    lines: list[bytes] = field(default_factory=list)  # to pass down, CRLF included
-    length: int | None = None
-    chunked: bool = False
-    close: bool = False
-    wrong: str = ""  # doubtful framing: 502 and close
-
-
-_OURS_DOWN: Final = frozenset(
-    b"x-request-id x-ratelimit-limit x-ratelimit-remaining x-ratelimit-reset ratelimit"
-    b" ratelimit-policy tollway-quota-state".split()
-)
-_DROPPED_DOWN: Final = _HOP_BY_HOP | _OURS_DOWN
-
-
-def scan_response(
-    raw: list[tuple[bytes, bytes]], *, hidden: frozenset[bytes] = frozenset()
-) -> ResponseHeaders:
-    """Sort an upstream's lines; `hidden` are lower-case names that policy removes."""
-    found = ResponseHeaders()
-    lengths: list[bytes] = []
-    codings: list[bytes] = []
-    connection: list[bytes] = []
-    framing = {
-        b"content-length": lengths,
-        b"transfer-encoding": codings,
-        b"connection": connection,
-    }
-    for name, value in raw:
-        lower = name.lower()
-        if lower in framing:
-            framing[lower].append(value)
-        elif lower not in _DROPPED_DOWN and lower not in hidden:
-            found.lines.append(b"%b: %b\r\n" % (name, value))
-    if _FORBIDDEN_VALUE.search(b" ".join([name + value for name, value in raw])):
-        found.wrong = "a header name or value holds a forbidden byte"
-    _frame(found, lengths, codings)
-    if connection:
-        tokens = connection_tokens(connection)
-        found.close = b"close" in tokens
-        named = tokens - {b"keep-alive", b"close", b""}
-        if named:
-            found.lines = [ln for ln in found.lines if ln[: ln.index(b":")].lower() not in named]
-    return found
-
-
-def _frame(found: ResponseHeaders, lengths: list[bytes], codings: list[bytes]) -> None:
-    if lengths and codings:
-        found.wrong = "both Content-Length and Transfer-Encoding"
-    elif codings:
-        found.chunked = [value.strip().lower() for value in codings] == [b"chunked"]
-        if not found.chunked:
-            found.wrong = "a transfer coding other than chunked"
-    elif lengths:
-        if len(lengths) > 1 or not _LENGTH.match(lengths[0]):
-            found.wrong = "a doubtful Content-Length"
-        else:
-            found.length = int(lengths[0])
 
 
 def header_value(text: str) -> bytes:

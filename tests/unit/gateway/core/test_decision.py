@@ -164,6 +164,14 @@ def test_plan_decides_about_routes() -> None:
     assert _code(_ask(build_snapshot(grants=[]), _key())) == "not_in_plan"
 
 
+@pytest.mark.parametrize("hosts", [(), (b"a", b"a"), (b"a, b",), (b"a/b",), (b"u@a",), (b"",)])
+def test_without_exactly_one_valid_host_nothing_is_looked_up(hosts: tuple[bytes, ...]) -> None:
+    compiled = compile_snapshot(build_snapshot(), Options())
+    raw = (*[(b"Host", host) for host in hosts], (b"X-API-Key", LIVE_KEY.encode()))
+    facts = read_request(compiled, method="GET", target="/v1/x", raw=raw, http_1_0=False)
+    assert _code(facts) == "request_malformed"
+
+
 def test_scheduled_upgrade_takes_effect_at_its_instant() -> None:
     change = NOW + timedelta(seconds=2)
     first = Segment(id="a", start=PERIOD.start, end=change, plan_version_id="plan-1")
