@@ -14,6 +14,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from math import gcd
 from typing import Any, Final
 
@@ -67,21 +68,18 @@ class BucketTerms:
 
     @classmethod
     def of(cls, charge: BucketCharge) -> "BucketTerms":
-        """Choose the finest step.
+        """Choose the finest step; the answers are remembered.
 
         :raises ValueError: when even seconds do not fit.
 
         >>> BucketTerms.of(BucketCharge("k", "burst", rate=1000, per_us=60_000_000, burst=100))
         BucketTerms(rate=1, per=60000, burst=100, step_us=1)
         """
-        for step_us in _STEPS_US:
-            per, rest = divmod(charge.per_us, step_us)
-            common = gcd(charge.rate, per)
-            rate, per = charge.rate // common, per // common
-            if not rest and (charge.burst + 1) * per + rate < _EXACT:
-                return cls(rate, per, charge.burst, step_us)
-        msg = f"bucket {charge.key} is too large: {charge.burst} per {charge.per_us} us"
-        raise ValueError(msg)
+        terms = _finest(charge.rate, charge.per_us, charge.burst)
+        if terms is None:
+            msg = f"bucket {charge.key} is too large: {charge.burst} per {charge.per_us} us"
+            raise ValueError(msg)
+        return terms
 
     def wait_us(self, level: int, *, units: int, now_us: int) -> int:
         """Microseconds until `units` tokens are there; beyond `burst`: until it is full."""
@@ -90,6 +88,16 @@ class BucketTerms:
             return 0
         steps = now_us // self.step_us + -(-missing // self.rate)
         return steps * self.step_us - now_us
+
+
+@lru_cache(maxsize=1024)  # plans, not callers: the numbers of a limit, without its key
+def _finest(rate: int, per_us: int, burst: int) -> BucketTerms | None:
+    for step_us in _STEPS_US:
+        per, rest = divmod(per_us, step_us)
+        common = gcd(rate, per)
+        if not rest and (burst + 1) * (per // common) + rate // common < _EXACT:
+            return BucketTerms(rate // common, per // common, burst, step_us)
+    return None
 
 
 class RedisQuota:
