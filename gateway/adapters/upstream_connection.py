@@ -254,7 +254,7 @@ class UpstreamConnection(asyncio.Protocol):
         headers = scan_response(self._raw, self._roles)
         if status == 101 or not 200 <= status <= 999:
             headers.wrong = f"an unsolicited status {status}"
-        if len(self._raw) > _MAX_HEADERS or _size(self._raw) > _MAX_HEAD_BYTES:
+        if len(self._raw) > _MAX_HEADERS or self._is_head_too_large():
             headers.wrong = "a head that is too large"
         if headers.wrong:
             self._broken(headers.wrong)
@@ -265,6 +265,12 @@ class UpstreamConnection(asyncio.Protocol):
             self._end_without_body()
         elif headers.length is None and not headers.chunked:
             self._until_close = True
+
+    def _is_head_too_large(self) -> bool:
+        """Weigh the lines, but only where so much was received: a body may be among it."""
+        if self._head_bytes <= _MAX_HEAD_BYTES:
+            return False
+        return sum(len(name) + len(value) for name, value in self._raw) > _MAX_HEAD_BYTES
 
     def _end_without_body(self) -> None:
         """An answer to HEAD looks to the parser like one whose body is still to come."""
@@ -281,7 +287,3 @@ class UpstreamConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self.head_seen is not None:
             self.complete = True
-
-
-def _size(raw: list[tuple[bytes, bytes]]) -> int:
-    return sum([len(name) + len(value) for name, value in raw])

@@ -24,10 +24,13 @@ class ResponseRole(IntEnum):
 
 _KEEP: Final = ResponseRole.KEEP
 _DROP: Final = ResponseRole.DROP
+_LENGTH: Final = ResponseRole.LENGTH
+_CODING: Final = ResponseRole.CODING
+_CONNECTION: Final = ResponseRole.CONNECTION
 _FRAMING: Final = {
-    b"content-length": ResponseRole.LENGTH,
-    b"transfer-encoding": ResponseRole.CODING,
-    b"connection": ResponseRole.CONNECTION,
+    b"content-length": _LENGTH,
+    b"transfer-encoding": _CODING,
+    b"connection": _CONNECTION,
 }
 _OURS: Final = frozenset(
     b"x-request-id x-ratelimit-limit x-ratelimit-remaining x-ratelimit-reset ratelimit"
@@ -79,10 +82,10 @@ def scan_response(raw: list[tuple[bytes, bytes]], roles: ResponseRoles) -> Respo
         elif role is not _DROP:
             framing.setdefault(role, []).append(value)
     found = ResponseHeaders(lines)
-    if has_forbidden_byte([name + value for name, value in raw]):
+    if has_forbidden_byte([part for line in raw for part in line]):
         found.wrong = "a header name or value holds a forbidden byte"
-    _frame(found, framing.get(ResponseRole.LENGTH, []), framing.get(ResponseRole.CODING, []))
-    connection = framing.get(ResponseRole.CONNECTION)
+    _frame(found, framing.get(_LENGTH, []), framing.get(_CODING, []))
+    connection = framing.get(_CONNECTION)
     if connection and connection != [b"keep-alive"]:
         found.close = b"close" in connection_tokens(connection)
         found.lines = without_named(lines, connection)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from math import gcd
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.contracts.snapshot import Route, SnapshotError, Upstream
 from gateway.core.target import Target
@@ -18,9 +18,8 @@ _MAX_CYCLE: Final = 10_000
 _BASE_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~\-]+)*\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamTarget:
-    """One place to connect to; `authority` is its own Host header value."""
+class UpstreamTarget(NamedTuple):
+    """One place to connect to, and the key of its pool; `authority` is its own Host value."""
 
     host: str
     port: int
