@@ -10,6 +10,7 @@ from portal.models import (
     Environment,
     Organization,
     PlanVersion,
+    Route,
     Segment,
     Subscription,
 )
@@ -35,6 +36,22 @@ def sample_api() -> Api | None:
     """Return the published API whose sample call a newcomer tries, the oldest first."""
     rows = Api.objects.filter(is_published=True).exclude(sample_path="")
     return rows.order_by("created_at", "slug").first()
+
+
+def scopes_required() -> dict[str, list[str]]:
+    """Return, by scope, the paths that require it: those of published APIs, in order.
+
+    They are what a key may be given, whoever's it is: its test keys call every published API, and
+    a live key may be made before the plan.
+    """
+    rows = Route.objects.filter(api__is_published=True, is_public=False)
+    found: dict[str, list[str]] = {}
+    for path, scopes in rows.order_by("path", "pk").values_list("path", "scopes"):
+        for scope in scopes:
+            paths = found.setdefault(scope, [])
+            if path not in paths:
+                paths.append(path)
+    return dict(sorted(found.items()))
 
 
 def customer_search(text: str) -> QuerySet[Organization]:
