@@ -39,18 +39,17 @@ def sample_api() -> Api | None:
 
 
 def scopes_required() -> dict[str, list[str]]:
-    """Return, by scope, the paths that require it: those of published APIs, in order.
+    """Return, by scope, the routes of published APIs that require it, like `POST /maps`.
 
     They are what a key may be given, whoever's it is: its test keys call every published API, and
     a live key may be made before the plan.
     """
     rows = Route.objects.filter(api__is_published=True, is_public=False)
     found: dict[str, list[str]] = {}
-    for path, scopes in rows.order_by("path", "pk").values_list("path", "scopes"):
+    columns = rows.order_by("path", "pk").values_list("methods", "path", "scopes")
+    for methods, path, scopes in columns:
         for scope in scopes:
-            paths = found.setdefault(scope, [])
-            if path not in paths:
-                paths.append(path)
+            found.setdefault(scope, []).append(f"{'/'.join(methods)} {path}".strip())
     return dict(sorted(found.items()))
 
 

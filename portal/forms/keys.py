@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from portal.models import Consumer, Environment, Organization
 from portal.selectors import scopes_required
 
-SHOWN_PATHS: Final = 3
+SHOWN_ROUTES: Final = 3
 OVERLAPS: Final = {
     "0": timedelta(0),
     "3600": timedelta(hours=1),
@@ -66,7 +66,9 @@ class KeyForm(forms.Form):
         """Offer what routes require; where none requires any, there is nothing to choose."""
         field, required = self.fields["scopes"], scopes_required()
         assert isinstance(field, forms.MultipleChoiceField)  # noqa: S101 - for the type checker
-        field.choices = [(scope, _scope_label(scope, paths)) for scope, paths in required.items()]
+        field.choices = [
+            (scope, _scope_label(scope, routes)) for scope, routes in required.items()
+        ]
         if not required:
             del self.fields["scopes"]
 
@@ -90,10 +92,10 @@ class KeyForm(forms.Form):
             raise forms.ValidationError(str(error), code="address") from error
 
 
-def _scope_label(scope: str, paths: list[str]) -> str:
-    """Name a scope with the first paths that require it."""
-    more = " …" if len(paths) > SHOWN_PATHS else ""
-    return f"{scope} · {', '.join(paths[:SHOWN_PATHS])}{more}"
+def _scope_label(scope: str, routes: list[str]) -> str:
+    """Name a scope with the first routes that require it."""
+    more = " …" if len(routes) > SHOWN_ROUTES else ""
+    return f"{scope} · {', '.join(routes[:SHOWN_ROUTES])}{more}"
 
 
 class RotateForm(forms.Form):

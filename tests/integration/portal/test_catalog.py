@@ -76,7 +76,12 @@ def test_from_an_upstream_to_a_published_api() -> None:
 def test_required_scopes_are_audited_and_published() -> None:
     api = make_api(slug="maps")
     route = api.routes.get()
-    values = {"name": route.name, "path": route.path, "scopes": ["maps:write", "maps:read"]}
+    values = {
+        "name": route.name,
+        "path": route.path,
+        "methods": ["GET", "POST"],
+        "scopes": ["maps:write", "maps:read"],
+    }
     saved = {"api": api, "upstream": route.upstream, "route": route, "actor": None, "now": NOW}
     route_save(values=values, **saved)  # type: ignore[arg-type]
     event = AuditEvent.objects.get(action="route.update")
@@ -85,7 +90,8 @@ def test_required_scopes_are_audited_and_published() -> None:
     assert event.before["scopes"] == []
     assert event.after["scopes"] == ["maps:read", "maps:write"]
     assert SnapshotDirty.objects.get().changes == 1
-    assert scopes_required() == {"maps:read": [route.path], "maps:write": [route.path]}
+    place = f"GET/POST {route.path}"
+    assert scopes_required() == {"maps:read": [place], "maps:write": [place]}
     with pytest.raises(InputInvalidError) as error:
         route_save(values=values | {"is_public": True}, **saved)  # type: ignore[arg-type]
     assert problems_of(error) == [("scopes", "public_route")]
