@@ -10,6 +10,7 @@ from portal.models import (
     Environment,
     Organization,
     PlanVersion,
+    Route,
     Segment,
     Subscription,
 )
@@ -35,6 +36,21 @@ def sample_api() -> Api | None:
     """Return the published API whose sample call a newcomer tries, the oldest first."""
     rows = Api.objects.filter(is_published=True).exclude(sample_path="")
     return rows.order_by("created_at", "slug").first()
+
+
+def scopes_required() -> dict[str, list[str]]:
+    """Return, by scope, the routes of published APIs that require it, like `POST /maps`.
+
+    They are what a key may be given, whoever's it is: its test keys call every published API, and
+    a live key may be made before the plan.
+    """
+    rows = Route.objects.filter(api__is_published=True, is_public=False)
+    found: dict[str, list[str]] = {}
+    columns = rows.order_by("path", "pk").values_list("methods", "path", "scopes")
+    for methods, path, scopes in columns:
+        for scope in scopes:
+            found.setdefault(scope, []).append(f"{'/'.join(methods)} {path}".strip())
+    return dict(sorted(found.items()))
 
 
 def customer_search(text: str) -> QuerySet[Organization]:

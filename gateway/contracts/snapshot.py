@@ -7,10 +7,22 @@ Nothing here does I/O, and nothing here resolves a price: limits only.
 On the wire a snapshot is `{"schema", "version", "base_version", "hash", "clock", "upserts",
 "deletes"}`. `base_version: null` means full; otherwise upserts and deletes apply to that version
 and `hash` is the hash of the result. Times are ISO-8601 UTC with microseconds and `Z`.
+
+A field that joined after the first release is `LATER`: it is neither written nor hashed while it
+holds its default. So a document from before keeps its hash, and an older gateway takes a newer
+portal's document until the field is first used; then it refuses and keeps its last good one.
+
+**Scopes.** A route may require scopes; a credential holds a set of them. A call is let in only if
+the credential holds **all** that its route requires, live or test key alike; else 403
+`insufficient_scope`, whose detail names the missing ones: one event, free, no units taken. A
+route requires none unless it says so, a credential made without choosing holds none. A public
+route asks for no credential, so it cannot require a scope. What a credential asks about itself
+(`/me/usage`) needs none.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import datetime
@@ -26,6 +38,10 @@ NODE_HEADER: Final = "Tollway-Node"
 BOOT_HEADER: Final = "Tollway-Boot"
 WORKER_HEADER: Final = "Tollway-Worker"
 MAX_POLL_S: Final = 25
+SCOPE: Final = re.compile(r"[a-z][a-z0-9_:.-]{0,63}")
+MAX_ROUTE_SCOPES: Final = 20
+MAX_CREDENTIAL_SCOPES: Final = 100
+LATER: Final = {"later": True}  # metadata of a field that joined after the first release
 
 
 class SnapshotError(ValueError):
@@ -90,6 +106,7 @@ class Route:
 
     units     meter -> units that one call costs, integers >= 0
     methods   empty = every method
+    scopes    a credential must hold all of them (see above); each matches `SCOPE`
     """
 
     id: str
@@ -106,6 +123,7 @@ class Route:
     max_body_bytes: int = 10_485_760
     read_timeout_ms: int = 0  # 0 = the upstream's
     query_key: bool = False  # allow the key in the query parameter `apikey`
+    scopes: tuple[str, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +147,7 @@ class Credential:
     not_before: datetime | None = None
     expires_at: datetime | None = None  # exclusive
     ip_allow: tuple[str, ...] = ()  # CIDR; empty = every address
-    scopes: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()  # what it may do beyond routes that require none
 
 
 class WindowKind(StrEnum):
@@ -271,9 +289,13 @@ class Snapshot:
 
 
 def to_json(value: Any) -> Any:
-    """Turn a contract object into plain JSON values; defaults are written out."""
+    """Turn a contract object into plain JSON; defaults are written out, but those of `LATER`."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+        return {
+            f.name: to_json(getattr(value, f.name))
+            for f in fields(value)
+            if not (f.metadata and getattr(value, f.name) == f.default)
+        }
     if isinstance(value, datetime):
         return format_time(value)
     if isinstance(value, Mapping):

@@ -11,6 +11,7 @@ from typing import Final
 from gateway.contracts.access_log import Charge
 from gateway.contracts.api_keys import ParsedKey
 from gateway.contracts.snapshot import (
+    SCOPE,
     Api,
     Consumer,
     Credential,
@@ -285,6 +286,9 @@ def _check_route(route: Route) -> None:
         raise SnapshotError(msg)
     if unknown := set(route.methods) - _METHODS:
         msg = f"{where}.methods: unknown {sorted(unknown)}"
+        raise SnapshotError(msg)
+    if route.scopes and (route.public or not all(map(SCOPE.fullmatch, route.scopes))):
+        msg = f"{where}.scopes: names of scopes, on a route that asks for a key"
         raise SnapshotError(msg)
 
 

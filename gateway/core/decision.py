@@ -193,12 +193,17 @@ def _unusable(caller: Caller | None, kind: str, *, sandbox: bool, wall_us: int) 
 def _admission(
     compiled: Compiled, caller: Caller, route: CompiledRoute, now_us: int
 ) -> Admit | Deny:
+    """Ask scopes, then the plan; the answer is remembered, so that later calls ask nothing."""
+
     def deny(code: str, detail: str = "", plan_version_id: str = "") -> Deny:
         who = route_who(caller, route, entitlement, plan_version_id)
-        url = entitlement.upgrade_url if entitlement else ""
+        helps = code != "insufficient_scope"  # a plan gives no scope
+        url = entitlement.upgrade_url if entitlement and helps else ""
         return Deny(code=code, detail=detail, caller=caller, who=who, route=route, upgrade_url=url)
 
     entitlement = compiled.entitlement(caller, route.api.id)
+    if missing := sorted(set(route.route.scopes).difference(caller.credential.scopes)):
+        return deny("insufficient_scope", f"The credential lacks: {', '.join(missing)}.")
     if entitlement is None:
         return deny("not_in_plan", "No plan of this credential covers this API.")
     if entitlement.state is EntitlementState.PAST_DUE_BLOCKED:

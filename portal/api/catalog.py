@@ -95,6 +95,7 @@ class RouteOut(serializers.ModelSerializer[Route]):
     methods = serializers.ListField(child=serializers.CharField())
     hosts = serializers.ListField(child=serializers.CharField())
     units = serializers.DictField(child=serializers.IntegerField())
+    scopes = serializers.ListField(child=serializers.CharField())
 
     class Meta:
         model = Route
@@ -114,6 +115,9 @@ class RouteIn(Body):
     max_body_bytes = serializers.IntegerField(required=False)
     read_timeout_ms = serializers.IntegerField(required=False)
     query_key = serializers.BooleanField(required=False)
+    scopes = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="a key must hold all of them"
+    )
     description = serializers.CharField(required=False, allow_blank=True)
 
 

@@ -9,6 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from gateway.contracts.snapshot import MAX_CREDENTIAL_SCOPES
 from portal import clock
 from portal.api.base import Answer, ApiView, Body, operation
 from portal.api.pagination import Pages
@@ -63,6 +64,12 @@ class KeyIn(Body):
     ip_allow = serializers.ListField(
         child=serializers.CharField(max_length=50), required=False, max_length=100
     )
+    scopes = serializers.ListField(
+        child=serializers.CharField(max_length=64),
+        required=False,
+        max_length=MAX_CREDENTIAL_SCOPES,
+        help_text="Each as some route requires it; left out: none.",
+    )
 
     def validate_expires_at(self, value: Any) -> Any:
         if value is not None and value <= clock.now():
@@ -114,6 +121,7 @@ class Keys(ApiView):
             actor=self.person,
             now=clock.now(),
             ip_allow=sent.get("ip_allow", ()),
+            scopes=sent.get("scopes", ()),
             expires_at=sent.get("expires_at"),
         )
         return _issued(issued)

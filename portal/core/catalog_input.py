@@ -9,6 +9,7 @@ import re
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from gateway.contracts.snapshot import MAX_ROUTE_SCOPES, SCOPE
 from portal.core.checked_input import Fields, Problem
 from portal.core.plan_limits import MAX_UNITS, SLUG
 
@@ -34,6 +35,7 @@ _SAYS: Final = {
     _HOST_OR_NONE: "must be a host name",
 }
 """What each pattern asks for, in words."""
+_SCOPE_SAYS: Final = "must be a name like orders:read, of a-z first, then a-z, 0-9 and _ . : -"
 
 
 def read_api(value: object, path: str, problems: list[Problem]) -> dict[str, Any]:
@@ -148,7 +150,7 @@ def read_route(value: object, path: str, problems: list[Problem]) -> dict[str, A
     """Read a route without its API and upstream, which the caller resolves."""
     known = (
         *("name", "path", "methods", "hosts", "priority", "is_public", "strip_prefix", "units"),
-        *("max_body_bytes", "read_timeout_ms", "query_key", "description"),
+        *("max_body_bytes", "read_timeout_ms", "query_key", "scopes", "description"),
     )
     source = Fields.read(value, path, problems, known)
     route_path = source.values.get("path")
@@ -159,13 +161,17 @@ def read_route(value: object, path: str, problems: list[Problem]) -> dict[str, A
     if type(priority) is not int or abs(priority) > 1_000_000:
         source.refuse("priority", "not_an_integer", "must be a whole number")
         priority = 0
+    scopes = scopes_of(source, at_most=MAX_ROUTE_SCOPES)
+    is_public = source.flag("is_public", default=False)
+    if scopes and is_public:
+        source.refuse("scopes", "public_route", "cannot be required where no key is asked for")
     return {
         "name": text_of(source, "name", SLUG),
         "path": route_path if not why else "",
         "methods": _words(source, "methods", METHODS),
         "hosts": _hosts(source),
         "priority": priority,
-        "is_public": source.flag("is_public", default=False),
+        "is_public": is_public,
         "strip_prefix": text_of(source, "strip_prefix", _PREFIX, required=False).rstrip("/"),
         "units": _units(source),
         "max_body_bytes": source.integer(
@@ -175,6 +181,7 @@ def read_route(value: object, path: str, problems: list[Problem]) -> dict[str, A
             "read_timeout_ms", default=0, low=0, high=MAX_TIMEOUT_MS
         ),
         "query_key": source.flag("query_key", default=False),
+        "scopes": scopes,
         "description": text_of(source, "description", _LINE, required=False),
     }
 
@@ -232,6 +239,19 @@ def _hosts(source: Fields) -> list[str]:
         elif item not in found:
             found.append(item)
     return found
+
+
+def scopes_of(source: Fields, *, at_most: int) -> list[str]:
+    """Read a set of scope names: each once, in the alphabet's order."""
+    found: set[str] = set()
+    for _, item in source.items("scopes"):
+        if isinstance(item, str) and SCOPE.fullmatch(item):
+            found.add(item)
+        else:
+            source.refuse("scopes", "not_a_scope", f"{str(item)[:64]}: {_SCOPE_SAYS}")
+    if len(found) > at_most:
+        source.refuse("scopes", "too_many", f"must be {at_most} at most")
+    return sorted(found)
 
 
 def _units(source: Fields) -> dict[str, int]:

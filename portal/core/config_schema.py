@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from gateway.contracts.snapshot import MAX_CREDENTIAL_SCOPES
 from portal.core.catalog_input import (
     MAX_DAYS,
     MAX_THRESHOLD_MINOR,
@@ -19,6 +20,7 @@ from portal.core.catalog_input import (
     read_plan,
     read_route,
     read_upstream,
+    scopes_of,
     text_of,
 )
 from portal.core.checked_input import Fields, Problem
@@ -220,7 +222,7 @@ def _credential(value: object, path: str, problems: list[Problem]) -> dict[str, 
         "key_hash": source.text("key_hash", pattern=_HASH),
         "prefix": source.text("prefix", pattern=_KEY_PREFIX),
         "last4": source.text("last4", pattern=_LAST4),
-        "scopes": list(_texts(source, "scopes", _LINE)),
+        "scopes": scopes_of(source, at_most=MAX_CREDENTIAL_SCOPES),
         "ip_allow": list(_texts(source, "ip_allow", _LINE)),
         **{name: source.optional_time(name) for name in times},
     }

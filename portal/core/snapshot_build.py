@@ -52,6 +52,7 @@ class RouteRow(NamedTuple):
     max_body_bytes: int
     read_timeout_ms: int
     query_key: bool
+    scopes: list[str]
 
 
 class OrganizationRow(NamedTuple):
@@ -207,6 +208,7 @@ def _route(row: RouteRow) -> wire.Route:
     values["public"] = values.pop("is_public")
     values["methods"] = tuple(row.methods)
     values["hosts"] = tuple(row.hosts)
+    values["scopes"] = tuple(row.scopes)
     values["units"] = dict(row.units) or {"requests": 1}
     return wire.Route(**values)
 

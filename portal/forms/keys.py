@@ -8,7 +8,9 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from portal.models import Consumer, Environment, Organization
+from portal.selectors import scopes_required
 
+SHOWN_ROUTES: Final = 3
 OVERLAPS: Final = {
     "0": timedelta(0),
     "3600": timedelta(hours=1),
@@ -41,6 +43,15 @@ class KeyForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 3, "class": "mono"}),
         help_text=_("One address or network per line, like 203.0.113.0/24. Empty: every address."),
     )
+    scopes = forms.MultipleChoiceField(
+        label=_("Scopes"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=_(
+            "Some routes require scopes. Without a scope the key gets 403 insufficient_scope on "
+            "the routes beside it. A key keeps its scopes; for others, make another key."
+        ),
+    )
 
     def __init__(self, *args: Any, organization: Organization, now: datetime, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -49,6 +60,20 @@ class KeyForm(forms.Form):
         assert isinstance(field, forms.ModelChoiceField)  # noqa: S101 - for the type checker
         field.queryset = organization.consumers.filter(is_active=True).order_by("created_at")
         field.initial = field.queryset.first()
+        self._offer_scopes()
+
+    def _offer_scopes(self) -> None:
+        """Offer what routes require; where none requires any, there is nothing to choose."""
+        field, required = self.fields["scopes"], scopes_required()
+        assert isinstance(field, forms.MultipleChoiceField)  # noqa: S101 - for the type checker
+        field.choices = [
+            (scope, _scope_label(scope, routes)) for scope, routes in required.items()
+        ]
+        if not required:
+            del self.fields["scopes"]
+
+    def clean_scopes(self) -> tuple[str, ...]:
+        return tuple(self.cleaned_data["scopes"])
 
     def clean_expires_on(self) -> datetime | None:
         day = self.cleaned_data["expires_on"]
@@ -65,6 +90,12 @@ class KeyForm(forms.Form):
             return tuple(str(ipaddress.ip_network(line)) for line in lines if line)
         except ValueError as error:
             raise forms.ValidationError(str(error), code="address") from error
+
+
+def _scope_label(scope: str, routes: list[str]) -> str:
+    """Name a scope with the first routes that require it."""
+    more = " …" if len(routes) > SHOWN_ROUTES else ""
+    return f"{scope} · {', '.join(routes[:SHOWN_ROUTES])}{more}"
 
 
 class RotateForm(forms.Form):

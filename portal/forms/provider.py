@@ -39,6 +39,16 @@ class LinesField(forms.CharField):
         return "\n".join(value) if isinstance(value, list | tuple) else value
 
 
+class WordsField(forms.CharField):
+    """Words between spaces, commas or line ends."""
+
+    def to_python(self, value: Any) -> Any:
+        return (super().to_python(value) or "").replace(",", " ").split()
+
+    def prepare_value(self, value: Any) -> Any:
+        return " ".join(value) if isinstance(value, list | tuple) else value
+
+
 class PairsField(LinesField):
     """One `name number` a line, read as a mapping; the number may be left out."""
 
@@ -159,6 +169,14 @@ class RouteForm(forms.Form):
     query_key = forms.BooleanField(
         label=_("Also take the key from the query (?apikey=), which leaks into logs"),
         required=False,
+    )
+    scopes = WordsField(
+        label=_("Required scopes"),
+        required=False,
+        help_text=_(
+            "Like orders:read, with spaces or commas between. A key must hold all of them: keys "
+            "that lack one get 403 at once. Empty: none is required."
+        ),
     )
     hosts = LinesField(
         label=_("Hosts"), required=False, rows=2, help_text=_("One a line. Empty: every host.")

@@ -58,6 +58,7 @@ class Route(models.Model):
     max_body_bytes = models.PositiveIntegerField(default=10_485_760)
     read_timeout_ms = models.PositiveIntegerField(default=0)
     query_key = models.BooleanField(default=False)
+    scopes = models.JSONField(default=list, blank=True)  # a key must hold all; [] = none required
     description = models.CharField(max_length=300, blank=True)
     created_at = models.DateTimeField()
 

@@ -39,7 +39,7 @@ class Credential(models.Model):
     prefix = models.CharField(max_length=16)  # shown: tw_live_…last4
     last4 = models.CharField(max_length=4)
     sealed_secret = models.TextField(blank=True)  # test keys only, encrypted
-    scopes = models.JSONField(default=list, blank=True)
+    scopes = models.JSONField(default=list, blank=True)  # held, for the routes that require one
     ip_allow = models.JSONField(default=list, blank=True)
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField()

@@ -21,7 +21,7 @@ from portal.selectors import not_over
 
 ROUTE_FIELDS: Final = (
     *("name", "path", "methods", "hosts", "priority", "is_public", "strip_prefix", "units"),
-    *("max_body_bytes", "read_timeout_ms", "query_key", "description"),
+    *("max_body_bytes", "read_timeout_ms", "query_key", "scopes", "description"),
 )
 UPSTREAM_FIELDS: Final = (
     *("name", "targets", "base_path", "host_header", "connect_timeout_ms", "send_timeout_ms"),

@@ -6,6 +6,7 @@ snapshot, in one transaction.
 """
 
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -15,8 +16,16 @@ from django.conf import settings
 from django.db import transaction
 
 from gateway.contracts.api_keys import build_key, key_hash, parse_key
-from portal.errors import CredentialEndedError, MailUnverifiedError, NotFoundError
+from gateway.contracts.snapshot import MAX_CREDENTIAL_SCOPES
+from portal.core.checked_input import Problem
+from portal.errors import (
+    CredentialEndedError,
+    InputInvalidError,
+    MailUnverifiedError,
+    NotFoundError,
+)
 from portal.models import Consumer, Credential, Environment, User
+from portal.selectors import scopes_required
 from portal.services.audit import audit_record
 from portal.services.sealing import seal, unseal
 from portal.snapshots import snapshot_touch
@@ -74,6 +83,22 @@ def _check_mail(environment: str, actor: User | None) -> None:
         raise MailUnverifiedError
 
 
+def _check_scopes(scopes: Collection[str]) -> list[str]:
+    """Return the scopes in order; refuse one that no published route requires."""
+    found = sorted(set(scopes))
+    known = scopes_required() if found else {}
+    problems = [
+        Problem("scopes", "unknown_scope", f"{scope}: no published route requires it")
+        for scope in found
+        if scope not in known
+    ]
+    if len(found) > MAX_CREDENTIAL_SCOPES:
+        problems.append(Problem("scopes", "too_many", f"must be {MAX_CREDENTIAL_SCOPES} at most"))
+    if problems:
+        raise InputInvalidError(problems)
+    return found
+
+
 @transaction.atomic
 def credential_create(
     *,
@@ -92,14 +117,16 @@ def credential_create(
     installation itself (seeding, configuration).
 
     :raises MailUnverifiedError: for a live key while the actor's address is not verified.
+    :raises InputInvalidError: for scopes that no published route requires.
     """
     _check_mail(environment, actor)
+    held = _check_scopes(scopes)
     issued = _mint(
         like=Credential(
             consumer=consumer,
             name=name,
             environment=environment,
-            scopes=list(scopes),
+            scopes=held,
             ip_allow=list(ip_allow),
             created_by=actor,
             created_at=now,

@@ -2,7 +2,8 @@
 
 All or nothing: either every operation becomes a route (new, or changed where one of that name is
 there), or none does and every problem is reported with the operation's path. Routes that the
-document does not name stay.
+document does not name stay. Its `security` is not read: required scopes are set on the route and
+survive the next import, so that a document never locks keys out that work today.
 """
 
 import json
@@ -108,8 +109,11 @@ def openapi_import(
 
 def _kept(route: Route | None) -> dict[str, Any]:
     """Return what an admin has set on a route and a document does not say."""
-    names = ("hosts", "priority", "is_public", "units", "max_body_bytes", "read_timeout_ms")
-    return {} if route is None else {name: getattr(route, name) for name in (*names, "query_key")}
+    names = (
+        *("hosts", "priority", "is_public", "units", "max_body_bytes", "read_timeout_ms"),
+        *("query_key", "scopes"),
+    )
+    return {} if route is None else {name: getattr(route, name) for name in names}
 
 
 def operation_list(

@@ -215,7 +215,10 @@ def openapi(request: HttpRequest, api_id: str) -> HttpResponse:
         request,
         form,
         title=_("Import OpenAPI"),
-        lead=_("Every operation becomes a route; with one problem, nothing is imported."),
+        lead=_(
+            "Every operation becomes a route; with one problem, nothing is imported. Its security "
+            "is not read: set required scopes on the route, where they stay."
+        ),
         crumbs=[_apis_crumb(), _api_crumb(api), Crumb(_("Import OpenAPI"))],
         submit=_("Import"),
         save=save,

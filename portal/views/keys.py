@@ -15,12 +15,13 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from portal.clock import now, wall_now
 from portal.core.snippets import build_curl
-from portal.errors import PortalError
+from portal.errors import InputInvalidError, PortalError
 from portal.forms.keys import KeyForm, RotateForm, initial_of
+from portal.forms.problems import problems_show
 from portal.models import Credential, Environment, Membership
 from portal.permissions import KEY_ROLES, member_required, person_of
 from portal.selectors import key_list as keys_of
-from portal.selectors import sample_api
+from portal.selectors import sample_api, scopes_required
 from portal.services.credentials import (
     IssuedCredential,
     credential_create,
@@ -101,6 +102,7 @@ def key_detail(request: HttpRequest, member: Membership, key_id: str) -> HttpRes
         "ended": is_ended(key, now=at),
         "secret": _test_secret(key),
         "previous": Credential.objects.filter(rotated_to=key).first(),
+        "scopes_required": scopes_required(),
     }
     return render(request, "portal/app/key_detail.html", context)
 
@@ -145,8 +147,11 @@ def key_new(request: HttpRequest, member: Membership) -> HttpResponse:
                 actor=person,
                 now=at,
                 ip_allow=data["ip_allow"],
+                scopes=data.get("scopes", ()),
                 expires_at=data["expires_on"],
             )
+        except InputInvalidError as error:
+            problems_show(form, error)
         except PortalError as error:
             form.add_error("environment", error.public)
         else:

@@ -75,8 +75,8 @@ _REMEDIES: Final[dict[str, Remedy]] = {
         "key_list",
     ),
     "insufficient_scope": Remedy(
-        gettext_lazy("The key lacks a scope that this route asks for."),
-        gettext_lazy("Make a key with the scope."),
+        gettext_lazy("The key lacks a scope that this route requires."),
+        gettext_lazy("Make a key that holds it; the answer's detail names what is missing."),
         "key_list",
     ),
     "not_in_plan": Remedy(

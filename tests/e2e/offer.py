@@ -89,7 +89,10 @@ def catalog_make(*, actor: User, at: datetime) -> Api:
     }
     api = api_save(api=None, values=values, actor=actor, now=at)
     for name in ("countries", "currencies", "languages", "format"):
-        values_of = {"name": name, "path": f"/v1/{name}", "methods": ["GET"]}
+        scopes = ["tools:format"] if name == "format" else []
+        values_of = {
+            "name": name, "path": f"/v1/{name}", "methods": ["GET"], "scopes": scopes,
+        }  # fmt: skip
         route_save(api=api, upstream=upstream, route=None, values=values_of, actor=actor, now=at)
     api = api_save(api=api, values={**values, "is_published": True}, actor=actor, now=at)
     meter_save(

@@ -143,7 +143,13 @@ class Builder:
         offer, token = invitation_create(
             actor=owner, email="linus@northwind.example", role=Role.DEVELOPER, now=self.at
         )
-        live = key(org, environment="live", name="Nightly export", now=self.start).credential
+        live = key(
+            org,
+            environment="live",
+            name="Nightly export",
+            now=self.start,
+            scopes=("tools:format",),
+        ).credential
         self.keys["northwind"].append(live.pk)
         key(
             org,

@@ -74,6 +74,7 @@ def key(
     name: str = "Server",
     now: datetime = NOW,
     expires_at: datetime | None = None,
+    scopes: tuple[str, ...] = (),
 ) -> IssuedCredential:
     owner = org.consumers.first() or consumer(org)
     return credential_create(
@@ -83,11 +84,12 @@ def key(
         actor=None,
         now=now,
         expires_at=expires_at,
+        scopes=scopes,
     )
 
 
-def api(*, slug: str = "world", published: bool = True) -> Api:
-    """An API with one upstream and one route."""
+def api(*, slug: str = "world", published: bool = True, scopes: tuple[str, ...] = ()) -> Api:
+    """An API with one upstream and one route, which may require scopes."""
     row = Api.objects.create(
         name=slug.capitalize(),
         slug=slug,
@@ -99,7 +101,12 @@ def api(*, slug: str = "world", published: bool = True) -> Api:
         name=f"{slug}-upstream", targets={"http://127.0.0.1:9000": 1}, created_at=NOW
     )
     Route.objects.create(
-        api=row, upstream=upstream, name="countries", path="/v1/countries", created_at=NOW
+        api=row,
+        upstream=upstream,
+        name="countries",
+        path="/v1/countries",
+        scopes=list(scopes),
+        created_at=NOW,
     )
     return row
 

@@ -234,6 +234,37 @@ def fill_in(client: Client, version: PlanVersion) -> None:
     assert [tier.get("up_to") for tier in tiers] == ["1000", "10000", None]
 
 
+def test_required_scopes_are_typed_shown_and_refused_at_their_field(console: Console) -> None:
+    url = console.url("admin_route")
+    route = Route.objects.get(pk=console.objects["route_id"])
+    fields: dict[str, object] = {
+        "name": route.name,
+        "path": route.path,
+        "upstream": route.upstream_id,
+        "priority": 0,
+        "max_body_bytes": 1000,
+        "read_timeout_ms": 0,
+    }
+    console.client.post(url, fields | {"scopes": "maps:write,maps:read  maps:read"})
+    route.refresh_from_db()
+    assert route.scopes == ["maps:read", "maps:write"]
+    assert 'value="maps:read maps:write"' in console.client.get(url).content.decode()
+    assert '<code class="nowrap">maps:read</code>' in (
+        console.client.get(console.url("admin_api")).content.decode()
+    )
+    for typed in ({"scopes": "maps:read, Maps"}, {"scopes": "maps:read", "is_public": "on"}):
+        answer = console.client.post(url, fields | typed)
+        page = answer.content.decode()
+        assert answer.status_code in {400, 422}
+        assert 'id="id_scopes_error"' in page
+        assert f'value="{typed["scopes"]}"' in page
+    route.refresh_from_db()
+    assert (route.scopes, route.is_public) == (["maps:read", "maps:write"], False)
+    console.client.post(url, fields | {"scopes": ""})
+    route.refresh_from_db()
+    assert route.scopes == []
+
+
 def test_rows_can_be_removed_and_nothing_else_is_lost(console: Console) -> None:
     version = PlanVersion.objects.get(pk=console.objects["version_id"])
     version.terms = {

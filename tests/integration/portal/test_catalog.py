@@ -6,6 +6,7 @@ import pytest
 
 from portal.errors import InputInvalidError, InUseError
 from portal.models import Api, AuditEvent, Route, SnapshotDirty, Upstream
+from portal.selectors import scopes_required
 from portal.services.catalog import (
     api_delete,
     api_save,
@@ -29,7 +30,7 @@ OPENAPI = {
             "get": {"operationId": "getTile", "summary": "One tile"},
             "post": {},
         },
-        "/search": {"get": {"operationId": "getTile"}},
+        "/search": {"get": {"operationId": "getTile", "security": [{"oauth": ["find"]}]}},
     },
 }
 
@@ -70,6 +71,32 @@ def test_from_an_upstream_to_a_published_api() -> None:
         "api.update",
     ]
     assert SnapshotDirty.objects.get().changes == 5
+
+
+def test_required_scopes_are_audited_and_published() -> None:
+    api = make_api(slug="maps")
+    route = api.routes.get()
+    values = {
+        "name": route.name,
+        "path": route.path,
+        "methods": ["GET", "POST"],
+        "scopes": ["maps:write", "maps:read"],
+    }
+    saved = {"api": api, "upstream": route.upstream, "route": route, "actor": None, "now": NOW}
+    route_save(values=values, **saved)  # type: ignore[arg-type]
+    event = AuditEvent.objects.get(action="route.update")
+    assert event.before is not None
+    assert event.after is not None
+    assert event.before["scopes"] == []
+    assert event.after["scopes"] == ["maps:read", "maps:write"]
+    assert SnapshotDirty.objects.get().changes == 1
+    place = f"GET/POST {route.path}"
+    assert scopes_required() == {"maps:read": [place], "maps:write": [place]}
+    with pytest.raises(InputInvalidError) as error:
+        route_save(values=values | {"is_public": True}, **saved)  # type: ignore[arg-type]
+    assert problems_of(error) == [("scopes", "public_route")]
+    Api.objects.update(is_published=False)
+    assert scopes_required() == {}
 
 
 def test_saving_what_is_there_changes_nothing() -> None:
@@ -150,10 +177,13 @@ def test_an_openapi_document_becomes_routes(as_yaml: bool) -> None:
         ("post-tiles-z", "/maps/tiles/{z}", ["POST"], "/maps"),
         ("gettile-2", "/maps/search", ["GET"], "/maps"),
     ]
+    assert [r.scopes for r in routes] == [[], [], []]  # a document's security locks nobody out
     Route.objects.filter(name="gettile").update(is_public=True)
+    Route.objects.filter(name="gettile-2").update(scopes=["maps:find"])
     openapi_import(text=text, prefix="/maps", **arguments)  # type: ignore[arg-type]
     assert Route.objects.count() == 3
     assert Route.objects.get(name="gettile").is_public
+    assert Route.objects.get(name="gettile-2").scopes == ["maps:find"]
     api.refresh_from_db()
     assert api.openapi == OPENAPI
 

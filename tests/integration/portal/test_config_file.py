@@ -51,7 +51,13 @@ def document() -> dict[str, Any]:
                         "upstream": "maps",
                         "units": {"tiles": 2},
                     },
-                    {"name": "find", "path": "/find", "upstream": "maps", "methods": ["GET"]},
+                    {
+                        "name": "find",
+                        "path": "/find",
+                        "upstream": "maps",
+                        "methods": ["GET"],
+                        "scopes": ["maps:find", "maps"],
+                    },
                 ],
             }
         ],
@@ -87,6 +93,7 @@ def document() -> dict[str, Any]:
                                 "key_hash": "ab" * 32,
                                 "prefix": "tw_live_",
                                 "last4": "9zZ0",
+                                "scopes": ["maps:find"],
                                 "expires_at": "2027-01-01T00:00:00Z",
                             }
                         ],
@@ -116,6 +123,27 @@ def test_an_empty_installation_becomes_what_the_file_says() -> None:
     assert Credential.objects.get().consumer.organization.slug == "acme"
     assert Subscription.objects.get().segments.get().plan_version == version
     assert Subscription.objects.get().periods.count() == 3
+
+
+def test_scopes_of_routes_and_keys_travel_by_file() -> None:
+    apply(document())
+    assert Route.objects.get(name="find").scopes == ["maps", "maps:find"]
+    assert Credential.objects.get().scopes == ["maps:find"]
+    content = document()
+    content["apis"][0]["routes"][1]["scopes"] = ["maps"]
+    content["organizations"][0]["consumers"][0]["credentials"][0]["scopes"] = ["gone"]
+    assert [(change.before, change.after) for change in apply(content)] == [
+        ("maps:find", None),
+        ("maps:find", "gone"),  # required by no route: it may be tomorrow
+    ]
+    assert Route.objects.get(name="find").scopes == ["maps"]
+    assert Credential.objects.get().scopes == ["gone"]
+    content["apis"][0]["routes"][0] |= {"scopes": ["maps"], "is_public": True}
+    content["organizations"][0]["consumers"][0]["credentials"][0]["scopes"] = ["Maps"]
+    assert problems_of(content) == [
+        ("apis[0].routes[0].scopes", "public_route"),
+        ("organizations[0].consumers[0].credentials[0].scopes", "not_a_scope"),
+    ]
 
 
 def test_a_dump_applied_changes_nothing() -> None:

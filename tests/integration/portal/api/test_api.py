@@ -17,7 +17,7 @@ from portal.clock import now, wall_now
 from portal.models import AuditEvent, User
 from portal.services.api_tokens import api_token_create, api_token_find, api_token_revoke
 from portal.usage import override
-from tests.factories.portal import cast, client_of, key, user
+from tests.factories.portal import api, cast, client_of, consumer, key, user
 from tests.fakes.request_log import FakeRequestLog
 from tests.integration.portal.api.described import Caller
 
@@ -198,6 +198,26 @@ def test_keys_from_creation_to_revocation(log: FakeRequestLog) -> None:
     page = client.get(url, {"page_size": 1}).json()
     assert (page["count"], len(page["results"])) == (3, 1)
     assert client.get(url, {"page_size": 10_000}).status_code == 200
+
+
+def test_a_key_is_made_with_scopes_that_routes_require(log: FakeRequestLog) -> None:
+    who = cast()
+    api(scopes=("maps:read", "maps:write"))
+    consumer(who.organization)
+    alice, keys = Caller(who.alice.user), f"organizations/{who.organization.slug}/keys"
+    sent = {"name": "a", "environment": "test"}
+    assert alice.post(keys, sent)["key"]["scopes"] == []
+    made = alice.post(keys, sent | {"scopes": ["maps:write", "maps:read"]})["key"]
+    assert made["scopes"] == ["maps:read", "maps:write"]
+    assert alice.get(f"{keys}/{made['id']}")["scopes"] == made["scopes"]
+    rotated = alice.post(f"{keys}/{made['id']}/rotate", {"overlap_s": 0})["key"]
+    assert rotated["scopes"] == made["scopes"]
+    for scopes in (["maps:read", "maps:all"], ["a"] * 101, "maps:read", [""], None):
+        answer = alice.send("POST", keys, sent | {"scopes": scopes})
+        assert answer.status_code == 422, scopes
+        pointers = {error["pointer"] for error in answer.json()["errors"]}
+        assert all(pointer.startswith("/scopes") for pointer in pointers), pointers
+    assert alice.get(keys)["count"] == 3
 
 
 def test_tokens_end(capsys: pytest.CaptureFixture[str]) -> None:

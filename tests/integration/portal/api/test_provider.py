@@ -132,6 +132,13 @@ def test_the_catalog_is_edited_and_cleared(admin: Caller) -> None:
     changed = admin.patch(one, {"units": {"requests": 5}})
     assert (changed["units"], changed["path"]) == ({"requests": 5}, "/r")
     assert admin.get(one) == changed
+    scoped = admin.patch(one, {"scopes": ["r:write", "r:read"]})
+    assert (scoped["scopes"], scoped["units"]) == (["r:read", "r:write"], {"requests": 5})
+    for sent in ({"scopes": ["R"]}, {"is_public": True}):
+        refused = admin.send("PATCH", one, sent)
+        assert refused.status_code == 422
+        assert [e["pointer"] for e in refused.json()["errors"]] == ["/scopes"]
+    assert admin.get(one) == scoped
     assert admin.refused("DELETE", f"admin/upstreams/{upstream['id']}") == (409, "in_use")
     for gone in (one, f"admin/upstreams/{upstream['id']}", f"admin/apis/{api['id']}"):
         assert admin.delete(gone).status_code == 204

@@ -6,8 +6,14 @@ import pytest
 from django.test import override_settings
 
 from gateway.contracts.api_keys import key_hash, parse_key
-from portal.errors import CredentialEndedError, MailUnverifiedError, NotFoundError, SealBrokenError
-from portal.models import AuditEvent, Credential, Environment, SnapshotDirty, User
+from portal.errors import (
+    CredentialEndedError,
+    InputInvalidError,
+    MailUnverifiedError,
+    NotFoundError,
+    SealBrokenError,
+)
+from portal.models import Api, AuditEvent, Credential, Environment, SnapshotDirty, User
 from portal.services.credentials import (
     IssuedCredential,
     credential_create,
@@ -15,7 +21,7 @@ from portal.services.credentials import (
     credential_revoke,
     credential_rotate,
 )
-from tests.factories.portal import NOW, cast, consumer, key, later, member, organization
+from tests.factories.portal import NOW, api, cast, consumer, key, later, member, organization
 
 pytestmark = pytest.mark.django_db
 
@@ -128,3 +134,30 @@ def test_a_key_is_rotated_once() -> None:
     with pytest.raises(CredentialEndedError):
         credential_rotate(credential=stale, overlap=timedelta(days=1), actor=None, now=NOW)
     assert Credential.objects.count() == before
+
+
+def test_a_key_holds_the_chosen_scopes_and_its_successor_too() -> None:
+    api(scopes=("maps:read", "maps:write"))
+    org = organization()
+    assert key(org).credential.scopes == []
+    old = key(org, scopes=("maps:write", "maps:read", "maps:write")).credential
+    assert old.scopes == ["maps:read", "maps:write"]
+    made = AuditEvent.objects.get(action="key.create", target=old.pk)
+    assert made.after is not None
+    assert made.after["scopes"] == old.scopes
+    Api.objects.update(is_published=False)  # what a key holds does not depend on today's routes
+    new = credential_rotate(credential=old, overlap=timedelta(0), actor=None, now=NOW).credential
+    assert new.scopes == old.scopes
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_a_scope_that_no_published_route_requires_is_refused(published: bool) -> None:
+    api(scopes=("maps:read",), published=published)
+    org = organization()
+    before = (Credential.objects.count(), changes(), AuditEvent.objects.count())
+    with pytest.raises(InputInvalidError) as error:
+        key(org, scopes=("maps:read", "maps:all"))
+    named = [problem.message.rpartition(": ")[0] for problem in error.value.problems]
+    assert named == (["maps:all"] if published else ["maps:all", "maps:read"])
+    assert {(p.path, p.code) for p in error.value.problems} == {("scopes", "unknown_scope")}
+    assert (Credential.objects.count(), changes(), AuditEvent.objects.count()) == before

@@ -12,6 +12,7 @@ from portal.models import Credential, Membership, Organization, Role
 from portal.services.credentials import credential_revoke
 from tests.factories.portal import (
     PASSWORD,
+    api,
     cast,
     client_of,
     consumer,
@@ -33,7 +34,7 @@ def fresh_login(person: Membership) -> Client:
     return client
 
 
-def new_key(client: Client, org: Organization, **form: str) -> tuple[int, str]:
+def new_key(client: Client, org: Organization, **form: object) -> tuple[int, str]:
     owner = org.consumers.first() or consumer(org)
     values = {"name": "Server", "environment": "live", "consumer": owner.pk, **form}
     answer = client.post(reverse("key_new", args=[org.slug]), values)
@@ -106,6 +107,49 @@ def test_bad_input_makes_no_key(case: str, field: str, value: str, log: FakeRequ
     form = {"environment": "test", field: value}
     status, _page = new_key(client_of(who.alice.user), who.organization, **form)
     assert status == 400, case
+    assert not Credential.objects.exists()
+
+
+def test_no_route_requires_a_scope_so_none_is_offered(log: FakeRequestLog) -> None:
+    who = cast()
+    api()
+    client = client_of(who.alice.user)
+    row = key(who.organization).credential
+    for name, args in (("key_new", []), ("key_detail", [row.pk])):
+        page = client.get(reverse(name, args=[who.organization.slug, *args]))
+        assert "Scopes" not in page.content.decode(), name
+    form = {"environment": "test", "scopes": ["maps:read"]}
+    assert new_key(client, who.organization, **form)[0] == 201
+    assert Credential.objects.latest("created_at").scopes == []
+
+
+def test_scopes_that_routes_require_are_offered_chosen_and_shown(log: FakeRequestLog) -> None:
+    who = cast()
+    api(scopes=("maps:read", "maps:write"))
+    client = client_of(who.bob.user)
+    offered = client.get(reverse("key_new", args=[who.organization.slug])).content.decode()
+    assert "maps:read · /v1/countries" in offered
+    assert "403 insufficient_scope" in offered
+    assert new_key(client, who.organization, environment="test", scopes=["maps:read"])[0] == 201
+    row = Credential.objects.get()
+    assert row.scopes == ["maps:read"]
+    detail = reverse("key_detail", args=[who.organization.slug, row.pk])
+    assert "<code>maps:read</code>" in client.get(detail).content.decode()
+    new_key(client, who.organization, environment="test", name="Plain")
+    plain = Credential.objects.get(name="Plain")
+    assert plain.scopes == []
+    detail = reverse("key_detail", args=[who.organization.slug, plain.pk])
+    assert "none: routes that require one answer 403" in client.get(detail).content.decode()
+
+
+def test_a_scope_that_is_not_offered_is_an_error_at_its_field(log: FakeRequestLog) -> None:
+    who = cast()
+    api(scopes=("maps:read",))
+    form = {"environment": "test", "scopes": ["maps:read", "maps:all"]}
+    status, page = new_key(client_of(who.alice.user), who.organization, **form)
+    assert status == 400
+    assert 'id="id_scopes_error"' in page
+    assert re.search(r'value="maps:read"[^>]* checked', page)
     assert not Credential.objects.exists()
 
 

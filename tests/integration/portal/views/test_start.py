@@ -72,6 +72,7 @@ def test_the_first_2xx_turns_it_green_and_is_noted_once(
     [
         (401, "credential_invalid", "revoked, expired or not yet valid"),
         (403, "ip_forbidden", "an address that the key does not allow"),
+        (403, "insufficient_scope", "lacks a scope that this route requires"),
         (404, "route_not_found", "No route matches"),
         (429, "rate_limited", "Too many calls in a short time"),
         (404, "allow", "The API refused the request"),

@@ -5,6 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.contracts.api_keys import build_key
 from gateway.contracts.snapshot import (
@@ -172,6 +174,75 @@ def test_without_exactly_one_valid_host_nothing_is_looked_up(hosts: tuple[bytes,
     assert _code(facts) == "request_malformed"
 
 
+_SCOPES: list[tuple[str, tuple[str, ...], tuple[str, ...], str]] = [
+    ("none required, none held", (), (), ""),
+    ("none required, some held", (), ("maps:read",), ""),
+    ("all", ("maps:read", "maps:write"), ("maps:write", "maps:read", "x"), ""),
+    ("some", ("maps:read", "maps:write"), ("maps:read",), "maps:write"),
+    ("none", ("maps:write", "maps:read"), (), "maps:read, maps:write"),
+    ("a prefix is another scope", ("maps:read",), ("maps",), "maps:read"),
+]
+
+
+@pytest.mark.parametrize("key", [LIVE_KEY, TEST_KEY], ids=["live", "test"])
+@pytest.mark.parametrize(("required", "held", "missing"), [row[1:] for row in _SCOPES],
+                         ids=[row[0] for row in _SCOPES])  # fmt: skip
+def test_a_key_must_hold_every_scope_of_its_route(
+    key: str, required: tuple[str, ...], held: tuple[str, ...], missing: str
+) -> None:
+    credentials = [replace(c, scopes=held) for c in build_snapshot().credentials.values()]
+    snapshot = build_snapshot(routes=[build_route(scopes=required)], credentials=credentials)
+    decision = _ask(snapshot, _key(key))
+    assert _code(decision) == ("insufficient_scope" if missing else "Admit")
+    if isinstance(decision, Deny):
+        assert decision.detail == f"The credential lacks: {missing}."
+        assert decision.who is not None  # known credential: the refusal is an event
+        assert decision.who.who.route == "everything"
+        assert decision.upgrade_url == ""  # no plan gives a scope
+    assert _code(_ask(snapshot, _key(key), target="/me/usage")) == "UsageQuery"
+
+
+_NAMES = st.sets(st.sampled_from(["a", "b", "c:read", "c:write", "c"]))
+
+
+@given(_NAMES, _NAMES)
+def test_admitted_if_and_only_if_the_key_holds_what_is_required(
+    required: set[str], held: set[str]
+) -> None:
+    snapshot = build_snapshot(
+        routes=[build_route(scopes=tuple(sorted(required)))],
+        credential={"scopes": tuple(sorted(held))},
+    )
+    assert isinstance(_ask(snapshot, _key()), Admit) == (required <= held)
+
+
+def test_scopes_are_asked_before_the_plan() -> None:
+    routes = [build_route(scopes=("a",))]
+    assert _code(_ask(build_snapshot(routes=routes, grants=[]), _key())) == "insufficient_scope"
+    narrow = build_snapshot(
+        routes=routes, plan=build_plan(routes=()), credential={"scopes": ("a",)}
+    )
+    assert _code(_ask(narrow, _key())) == "not_in_plan"
+
+
+def test_each_route_of_a_key_is_decided_on_its_own() -> None:
+    """One admission is remembered per caller and route: the open one opens no other."""
+    routes = [
+        build_route(),
+        build_route(id="route-2", name="write", path="/v1/write", scopes=("w",)),
+    ]
+    compiled = compile_snapshot(build_snapshot(routes=routes), Options())
+    raw = ((b"Host", b"h"), (b"X-API-Key", LIVE_KEY.encode()))
+
+    def ask(target: str) -> str:
+        facts = read_request(compiled, method="GET", target=target, raw=raw, http_1_0=False)
+        assert not isinstance(facts, Deny)
+        return _code(decide(compiled, facts, _NOW_US))
+
+    answers = [ask(target) for target in ("/v1/x", "/v1/write", "/v1/x", "/v1/write")]
+    assert answers == ["Admit", "insufficient_scope"] * 2
+
+
 def test_scheduled_upgrade_takes_effect_at_its_instant() -> None:
     change = NOW + timedelta(seconds=2)
     first = Segment(id="a", start=PERIOD.start, end=change, plan_version_id="plan-1")
@@ -258,6 +329,8 @@ _BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("route path", {"routes": [build_route(path="/a/*/b")]}),
     ("dot segment", {"routes": [build_route(path="/a/../b")]}),
     ("method", {"routes": [build_route(methods=("CONNECT",))]}),
+    ("scope of a public route", {"routes": [build_route(public=True, scopes=("a",))]}),
+    ("no scope's name", {"routes": [build_route(scopes=("Read",))]}),
     ("target", {"upstream": {"targets": {"ftp://x": 1}}}),
     ("base path", {"upstream": {"base_path": "/x/"}}),
     ("address list", {"credential": {"ip_allow": ("10.0.0.0/99",)}}),

@@ -90,6 +90,7 @@ def test_every_problem_has_its_path() -> None:
             "methods": ["GET", "FETCH"],
             "hosts": ["bad host"],
             "units": {"requests": -1, "BAD": 1, "bytes": True},
+            "scopes": ["read", "Read", 7],
             "auth": "none",
         },
         "routes[3]",
@@ -98,6 +99,8 @@ def test_every_problem_has_its_path() -> None:
     assert [problem.path for problem in problems] == [
         "routes[3].auth",
         "routes[3].path",
+        "routes[3].scopes",
+        "routes[3].scopes",
         "routes[3].name",
         "routes[3].methods[1]",
         "routes[3].hosts[0]",
@@ -105,6 +108,39 @@ def test_every_problem_has_its_path() -> None:
         "routes[3].units.BAD",
         "routes[3].units.bytes",
     ]
+
+
+@pytest.mark.parametrize(
+    ("case", "scopes", "is_public", "codes"),
+    [
+        ("as many as may be", [f"s{n}" for n in range(20)], False, []),
+        ("one more", [f"s{n}" for n in range(21)], False, ["too_many"]),
+        ("the longest", ["a" * 64], False, []),
+        ("one longer", ["a" * 65], False, ["not_a_scope"]),
+        ("every sign that may be", ["a0_.:-"], False, []),
+        ("a digit first", ["0a"], False, ["not_a_scope"]),
+        ("empty", [""], False, ["not_a_scope"]),
+        ("a line end behind it", ["a\n"], False, ["not_a_scope"]),
+        ("two words", ["a b"], False, ["not_a_scope"]),
+        ("no list", "a", False, ["not_a_list"]),
+        ("a public route", ["a"], True, ["public_route"]),
+        ("a public route that requires none", [], True, []),
+    ],
+)
+def test_scopes_that_a_route_may_require(
+    case: str, scopes: object, is_public: bool, codes: list[str]
+) -> None:
+    problems: list[Problem] = []
+    route = {"name": "a", "path": "/a", "scopes": scopes, "is_public": is_public}
+    read_route(route, "", problems)
+    assert [problem.code for problem in problems] == codes, case
+    assert {problem.path for problem in problems} <= {"scopes"}
+
+
+def test_required_scopes_are_a_set() -> None:
+    problems: list[Problem] = []
+    route = read_route({"name": "a", "path": "/a", "scopes": ["b", "a", "b"]}, "", problems)
+    assert (route["scopes"], problems) == (["a", "b"], [])
 
 
 def test_weights_must_let_something_through() -> None:
