@@ -61,6 +61,8 @@ REMEDIES: Final[dict[str, Promise]] = {
     "credential_unreadable": _("Create a new test key; the old one goes on working."),
     "last_owner": _("Make another member an owner first."),
     "role_not_allowed": _("Ask an owner of the organization."),
+    "consumer_limit": _("Rename an application that is no longer needed, and activate it again."),
+    "last_consumer": _("Confirm that every key is to stop, or make another application first."),
     "invitation_invalid": _("Ask for a new invitation."),
     "invitation_elsewhere": _("Sign in with the address that was invited."),
     # usage
