@@ -13,6 +13,7 @@ app.autodiscover_tasks()
 _EMBEDDED = str(app.conf.broker_url).startswith("filesystem")
 app.conf.beat_schedule = {
     "portal.scan_periods": {"task": "portal.scan_periods", "schedule": 5 if _EMBEDDED else 60},
+    "portal.purge_calls": {"task": "portal.purge_calls", "schedule": 3_600},
     "portal.snapshot_publish": {"task": "portal.snapshot_publish", "schedule": 60},
     "billing.scan_due": {"task": "billing.scan_due", "schedule": 3 if _EMBEDDED else 60},
     "billing.scan_alerts": {"task": "billing.scan_alerts", "schedule": 5 if _EMBEDDED else 60},

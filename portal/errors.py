@@ -18,6 +18,11 @@ PortalError
 ├─ SealBrokenError            credential_unreadable   409  sealed under another SECRET_KEY
 ├─ LastOwnerError             last_owner              409  an organization keeps one owner
 ├─ RoleNotAllowedError        role_not_allowed        403  only owners hand out ownership
+├─ ConsumerLimitError         consumer_limit          409  as many applications as there may be
+├─ LastConsumerError          last_consumer           409  its keys are the last that work
+├─ IdempotencyKeyError        idempotency_key_invalid 400  not 1 to 255 visible ASCII characters
+├─ IdempotencyReusedError     idempotency_key_reused  422  the key stands for another body
+├─ IdempotencyBusyError       idempotency_in_progress 409  the first call has not ended yet
 ├─ InvitationInvalidError     invitation_invalid      404  unknown, used, revoked or expired
 └─ InvitationElsewhereError   invitation_elsewhere    403  it was sent to another address
 """
@@ -74,6 +79,39 @@ class RoleNotAllowedError(PortalError):
     code = "role_not_allowed"
     status = 403
     public = "Only an owner may make, change or remove an owner."
+
+
+class ConsumerLimitError(PortalError):
+    code = "consumer_limit"
+    status = 409
+    public = (
+        "This organization has as many applications as it may have, deactivated ones included."
+    )
+
+
+class LastConsumerError(PortalError):
+    code = "last_consumer"
+    status = 409
+    public = "This is the last active application, and keys of it work: say that all are to stop."
+
+
+class IdempotencyKeyError(PortalError):
+    code = "idempotency_key_invalid"
+    status = 400
+    public = "An Idempotency-Key has 1 to 255 visible ASCII characters, without blanks."
+
+
+class IdempotencyReusedError(PortalError):
+    code = "idempotency_key_reused"
+    status = 422
+    public = "This Idempotency-Key stands for a call with another body or query."
+
+
+class IdempotencyBusyError(PortalError):
+    code = "idempotency_in_progress"
+    status = 409
+    public = "The first call with this Idempotency-Key has not ended yet."
+    wait = 1  # seconds, for Retry-After
 
 
 class InvitationInvalidError(PortalError):

@@ -3,6 +3,7 @@
 from celery import shared_task
 
 from portal import clock
+from portal.services.idempotent_calls import calls_purge
 from portal.services.periods import periods_open_due
 from portal.snapshots import snapshot_due, snapshot_publish, snapshot_state
 
@@ -19,3 +20,9 @@ def snapshot_publish_task() -> None:
 def scan_periods_task() -> None:
     """Open the billing periods that are short, and let subscriptions follow planned changes."""
     periods_open_due(now=clock.now())
+
+
+@shared_task(name="portal.purge_calls")
+def purge_calls_task() -> None:
+    """Forget the answers that are no longer repeated."""
+    calls_purge(wall=clock.wall_now())

@@ -267,7 +267,7 @@ class FindingResolve(FinanceView):
 
 
 class Reconcile(FinanceView):
-    @operation("finance_invoice_reconcile", answer=TotalsOut)
+    @operation("finance_invoice_reconcile", answer=TotalsOut, outside=True)
     def post(self, request: Request, reference: str) -> Response:
         """Compare the four totals of an invoice; what differs is kept as a finding."""
         totals: FourTotals = invoice_reconcile(

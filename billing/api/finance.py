@@ -228,7 +228,7 @@ class Hold(FinanceView):
 
 
 class Void(FinanceView):
-    @operation("finance_invoice_void", body=DecisionIn, answer=FinanceInvoiceOut)
+    @operation("finance_invoice_void", body=DecisionIn, answer=FinanceInvoiceOut, outside=True)
     def post(self, request: Request, reference: str) -> Response:
         """Void a document; the next of its chain picks its lines up."""
         invoice_void(

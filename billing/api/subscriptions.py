@@ -146,7 +146,7 @@ class Checkouts(ApiView):
         rows = self.member.organization.checkouts.order_by("-created_at", "pk")
         return self.page(rows, CheckoutOut)
 
-    @operation("checkout_start", body=CheckoutIn, answer=CheckoutOut, status=201)
+    @operation("checkout_start", body=CheckoutIn, answer=CheckoutOut, status=201, outside=True)
     def post(self, request: Request, org: str) -> Response:
         """Agree to a plan's terms: subscribed at once, or after a card is left on a page."""
         version = self._version(self.body(CheckoutIn)["plan_version"])
@@ -191,7 +191,7 @@ class CheckoutDetail(CheckoutView):
 class CheckoutSettle(CheckoutView):
     access: ClassVar = {"POST": MONEY}
 
-    @operation("checkout_settle", answer=CheckoutOut)
+    @operation("checkout_settle", answer=CheckoutOut, outside=True)
     def post(self, request: Request, org: str, checkout_id: str) -> Response:
         """Look at once whether the card was left, and subscribe if so; again changes nothing."""
         settled = checkout_settle(

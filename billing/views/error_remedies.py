@@ -61,6 +61,11 @@ REMEDIES: Final[dict[str, Promise]] = {
     "credential_unreadable": _("Create a new test key; the old one goes on working."),
     "last_owner": _("Make another member an owner first."),
     "role_not_allowed": _("Ask an owner of the organization."),
+    "consumer_limit": _("Rename an application that is no longer needed, and activate it again."),
+    "last_consumer": _("Confirm that every key is to stop, or make another application first."),
+    "idempotency_key_invalid": _("Use a random UUID for each operation."),
+    "idempotency_key_reused": _("Use a new key for another operation, or repeat the same body."),
+    "idempotency_in_progress": _("Repeat the same call as Retry-After says."),
     "invitation_invalid": _("Ask for a new invitation."),
     "invitation_elsewhere": _("Sign in with the address that was invited."),
     # usage

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from portal.api.idempotency import once
 from portal.api.pagination import Pages
 from portal.api.permissions import ByAccess
 from portal.api.problems import request_id_of
@@ -93,10 +94,14 @@ def operation(
     body: type[Body] | None = None,
     status: int = 200,
     query: Sequence[OpenApiParameter] = (),
+    outside: bool = False,
 ) -> Callable[[F], F]:
     """Describe an operation for the schema: its id, what it reads and what it answers.
 
-    The choices and patterns of `query` are kept as well as shown: see `ApiView.initial`.
+    The choices and patterns of `query` are kept as well as shown: see `ApiView.initial`. Every
+    POST takes an `Idempotency-Key`.
+
+    outside   its service talks to another system in the middle of its work (`idempotency.once`)
     """
     describe = extend_schema(
         operation_id=name,
@@ -108,6 +113,8 @@ def operation(
 
     def declare(handler: F) -> F:
         described: F = describe(handler)
+        if handler.__name__ == "post":
+            described = once(described, outside=outside)
         described.query = tuple(query)  # type: ignore[attr-defined] # read by `ApiView.initial`
         return described
 

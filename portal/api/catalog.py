@@ -301,7 +301,7 @@ class UpstreamDetail(AdminView):
 class UpstreamCheck(AdminView):
     access: ClassVar = {"POST": ADMIN}
 
-    @operation("upstream_check", answer=UpstreamCheckOut)
+    @operation("upstream_check", answer=UpstreamCheckOut, outside=True)
     def post(self, request: Request, upstream_id: str) -> Response:
         """Connect to each target once and say what happened."""
         found = upstream_check(get_object_or_404(Upstream, pk=upstream_id))

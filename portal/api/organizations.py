@@ -1,4 +1,4 @@
-"""Organizations of the caller: details, applications, subscriptions."""
+"""Organizations of the caller: details, subscriptions."""
 
 from typing import Any, ClassVar
 
@@ -12,8 +12,8 @@ from portal import clock
 from portal.api.base import ApiView, Body, operation
 from portal.api.pagination import Pages
 from portal.api.permissions import SIGNED_IN, members
-from portal.models import Consumer, Organization, Segment, Subscription
-from portal.permissions import BILLING_ROLES, EVERY_ROLE, KEY_ROLES, TEAM_ROLES
+from portal.models import Organization, Segment, Subscription
+from portal.permissions import BILLING_ROLES, EVERY_ROLE, TEAM_ROLES
 from portal.selectors import subscription_phase
 from portal.services.organizations import organization_update
 
@@ -43,12 +43,6 @@ class OrganizationIn(Body):
     address = serializers.CharField(max_length=1000, required=False, allow_blank=True)
     country = serializers.RegexField(r"^([A-Z]{2})?$", required=False, allow_blank=True)
     tax_id = serializers.CharField(max_length=40, required=False, allow_blank=True)
-
-
-class ConsumerOut(serializers.ModelSerializer[Consumer]):
-    class Meta:
-        model = Consumer
-        fields = ("id", "name", "username", "is_active", "created_at")
 
 
 class SegmentOut(serializers.ModelSerializer[Segment]):
@@ -110,16 +104,6 @@ class OrganizationDetail(ApiView):
             organization=organization, details=details, actor=self.person, now=clock.now()
         )
         return Response(OrganizationDetailOut(organization).data)
-
-
-class Consumers(ApiView):
-    access: ClassVar = {"GET": members(*KEY_ROLES)}
-    pagination_class = Pages
-
-    @operation("consumer_list", answer=ConsumerOut(many=True))
-    def get(self, request: Request, org: str) -> Response:
-        """List the organization's applications."""
-        return self.page(self.member.organization.consumers.order_by("created_at"), ConsumerOut)
 
 
 class Subscriptions(ApiView):

@@ -6,6 +6,7 @@ from typing import Any, Final
 from drf_spectacular.openapi import AutoSchema
 
 from portal.api.base import Answer, Body
+from portal.api.idempotency import PARAMETER
 from portal.permissions import Access
 
 _INHERITED: Final = {inspect.getdoc(Answer), inspect.getdoc(Body)}
@@ -51,6 +52,8 @@ class Described(AutoSchema):
         if found is not None:
             access = self._access()
             found["x-audience"] = access.audience
+            if self.method == "POST" and access.audience != "public":
+                found.setdefault("parameters", []).append(PARAMETER)
             if access.roles:
                 found["x-roles"] = sorted(access.roles)
         return found

@@ -98,7 +98,9 @@ class Invitations(ApiView):
         rows = invitations_open(organization=self.member.organization, now=clock.now())
         return self.page(rows, InvitationOut)
 
-    @operation("invitation_create", body=InvitationIn, answer=InvitationSentOut, status=201)
+    @operation(
+        "invitation_create", body=InvitationIn, answer=InvitationSentOut, status=201, outside=True
+    )
     def post(self, request: Request, org: str) -> Response:
         """Invite a person by mail; an open invitation to the same address is replaced."""
         offer, token = invitation_create(

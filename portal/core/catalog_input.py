@@ -1,4 +1,4 @@
-"""Reads what an admin defines: APIs, upstreams, routes, meters, plans; strictly, all at once.
+"""Reads what is defined: APIs, upstreams, routes, meters, plans, applications; strictly, at once.
 
 Pure. One reader per kind serves the forms, the OpenAPI import and the configuration file. Each
 returns the model's field values; problems go to the list that is passed in, with their paths.
@@ -21,6 +21,7 @@ MAX_THRESHOLD_MINOR: Final = 10**12
 _NAME: Final = re.compile(r"[^\x00-\x1f]{1,120}")
 _TEXT: Final = re.compile(r"(?s).{0,5000}")
 _LINE: Final = re.compile(r"[^\x00-\x1f]{0,300}")
+_OWN_ID: Final = re.compile(r"[^\x00-\x1f]{0,120}")
 _LITERAL: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@-]+")
 _PARAMETER: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
@@ -31,6 +32,7 @@ _SAYS: Final = {
     SLUG: "must be a short name of a-z, 0-9, - and _",
     _NAME: "must be a name of 1 to 120 characters on one line",
     _LINE: "must be one line of at most 300 characters",
+    _OWN_ID: "must be one line of at most 120 characters",
     _PREFIX: "must be a path like /v1",
     _HOST_OR_NONE: "must be a host name",
 }
@@ -75,6 +77,15 @@ def read_plan(value: object, path: str, problems: list[Problem]) -> dict[str, An
         "description": text_of(source, "description", _LINE, required=False),
         "is_public": source.flag("is_public", default=True),
         "rank": rank,
+    }
+
+
+def read_consumer(source: Fields, *, username_required: bool) -> dict[str, Any]:
+    """Read what an application is called; all three may reach upstreams in a header."""
+    return {
+        "username": text_of(source, "username", SLUG, required=username_required),
+        "name": text_of(source, "name", _NAME),
+        "custom_id": text_of(source, "custom_id", _OWN_ID, required=False),
     }
 
 

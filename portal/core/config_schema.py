@@ -16,6 +16,7 @@ from portal.core.catalog_input import (
     MAX_DAYS,
     MAX_THRESHOLD_MINOR,
     read_api,
+    read_consumer,
     read_meter,
     read_plan,
     read_route,
@@ -203,9 +204,7 @@ def _consumer(value: object, path: str, problems: list[Problem]) -> ConsumerEntr
     return ConsumerEntry(
         path,
         {
-            "username": text_of(source, "username", SLUG),
-            "name": source.text("name", pattern=_NAME),
-            "custom_id": source.text("custom_id", pattern=_LINE, required=False),
+            **read_consumer(source, username_required=True),
             "is_active": source.flag("is_active", default=True),
         },
         tuple(Entry(p, _credential(v, p, problems)) for p, v in source.items("credentials")),

@@ -1,6 +1,7 @@
 """Forms about keys."""
 
 import ipaddress
+from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
@@ -20,7 +21,10 @@ OVERLAPS: Final = {
 
 
 class KeyForm(forms.Form):
-    """A new key. `now` bounds the expiry; the organization bounds the applications."""
+    """A new key. `now` bounds the expiry; the organization bounds the applications.
+
+    Where there is one application only, nothing is asked.
+    """
 
     name = forms.CharField(
         label=_("Name"), max_length=80, help_text=_("Where it is used: “Production server”.")
@@ -59,7 +63,12 @@ class KeyForm(forms.Form):
         field = self.fields["consumer"]
         assert isinstance(field, forms.ModelChoiceField)  # noqa: S101 - for the type checker
         field.queryset = organization.consumers.filter(is_active=True).order_by("created_at")
-        field.initial = field.queryset.first()
+        choices = list(field.queryset[:2])
+        field.initial = choices[0] if choices else None
+        only = choices[0].pk if len(choices) == 1 else ""
+        if only and self.data.get("consumer", only) == only:
+            field.widget = forms.HiddenInput()
+        self.has_application = bool(choices)
         self._offer_scopes()
 
     def _offer_scopes(self) -> None:
@@ -117,7 +126,9 @@ class RotateForm(forms.Form):
         return OVERLAPS[self.cleaned_data["overlap"]]
 
 
-def initial_of(environment: str) -> dict[str, str]:
-    """Preselect an environment that the query string names; test else."""
+def initial_of(query: Mapping[str, str]) -> dict[str, str]:
+    """Preselect what the query string names: an environment (else test) and an application."""
+    environment, consumer = query.get("environment", ""), query.get("consumer", "")
     known = environment in Environment.values
-    return {"environment": environment if known else Environment.TEST}
+    found = {"environment": environment if known else Environment.TEST.value}
+    return found | ({"consumer": consumer} if consumer else {})

@@ -14,6 +14,7 @@ from portal.models.plan import Plan, PlanVersion
 from portal.models.subscription import BillingPeriod, Segment, Subscription
 from portal.models.system import (
     AuditEvent,
+    IdempotentCall,
     Node,
     NodeBoot,
     ProductClock,
@@ -30,6 +31,7 @@ __all__ = [
     "Consumer",
     "Credential",
     "Environment",
+    "IdempotentCall",
     "Invitation",
     "Membership",
     "Meter",

@@ -104,6 +104,22 @@ class UsageAlert(models.Model):
         return f"{self.subscription_id} {self.meter} {self.percent} %"
 
 
+class IdempotentCall(models.Model):
+    """A call of the REST API that carried an `Idempotency-Key`: under way, or its kept answer."""
+
+    scope = models.CharField(max_length=64, unique=True)  # hash of caller, method, path and key
+    user = models.ForeignKey(User, models.CASCADE)
+    claim = models.CharField(max_length=40)  # who carries it out; the next one replaces it
+    request_hash = models.CharField(max_length=64)  # keyed hash of query and body
+    status = models.PositiveSmallIntegerField(null=True, blank=True)  # null: under way
+    media = models.CharField(max_length=80, blank=True)  # Content-Type of the answer
+    sealed_answer = models.TextField(blank=True)  # the body, encrypted: it may hold a secret
+    expires_at = models.DateTimeField(db_index=True)  # wall time
+
+    def __str__(self) -> str:
+        return f"{self.claim} {self.status or 'under way'}"
+
+
 class AuditEvent(models.Model):
     """Who did what; append-only by database trigger, hash-chained per installation."""
 

@@ -1,6 +1,5 @@
 """Accounts: what happens around sign-up, and the door allauth calls it through."""
 
-import secrets
 from datetime import datetime
 from typing import Any
 
@@ -10,17 +9,10 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from portal.clock import now as product_now
-from portal.models import Consumer, Credential, Environment, Organization, User
+from portal.models import Credential, Environment, User
+from portal.services.consumers import consumer_create
 from portal.services.credentials import IssuedCredential, credential_create
-from portal.services.organizations import build_slug, organization_create
-
-
-def consumer_create(*, organization: Organization, name: str, now: datetime) -> Consumer:
-    """Add an application; its username is unique in the installation."""
-    username = f"{build_slug(organization.slug)}-{secrets.token_hex(3)}"
-    return Consumer.objects.create(
-        organization=organization, name=name, username=username, created_at=now
-    )
+from portal.services.organizations import organization_create
 
 
 @transaction.atomic
@@ -28,7 +20,9 @@ def account_provision(*, user: User, now: datetime) -> IssuedCredential:
     """Give a new person everything a first call needs: organization, consumer, test key."""
     name = user.name or user.email.partition("@")[0]
     organization = organization_create(name=name, owner=user, now=now, is_personal=True)
-    consumer = consumer_create(organization=organization, name=_("Default"), now=now)
+    consumer = consumer_create(
+        organization=organization, values={"name": _("Default")}, actor=user, now=now
+    )
     return credential_create(
         consumer=consumer,
         name=_("Test key"),

@@ -42,7 +42,7 @@ from portal.models import (
     Upstream,
     User,
 )
-from portal.services import plans, subscriptions
+from portal.services import consumers, plans, subscriptions
 from portal.services.audit import audit_record
 from portal.services.catalog import api_save, meter_save, route_delete, route_save, upstream_save
 from portal.services.config_dump import config_dump, route_name
@@ -261,12 +261,10 @@ def _apply_organization(entry: OrganizationEntry, run: _Run) -> None:
 
 
 def _apply_consumer(entry: ConsumerEntry, organization: Organization, run: _Run) -> None:
-    held = Consumer.objects.filter(username=entry.values["username"]).first()
-    if held is not None and held.organization_id != organization.pk:
-        message = "belongs to another organization"
-        run.problems.append(Problem(f"{entry.path}.username", "taken", message))
+    held = organization.consumers.filter(username=entry.values["username"]).first()
+    consumer = run.attempt(entry.path, lambda: _bring_consumer(held, organization, entry, run))
+    if consumer is None:
         return
-    consumer = _store(run, Consumer, held, entry, "consumer", organization=organization)
     for credential in entry.credentials:
         key = Credential.objects.filter(key_hash=credential.values["key_hash"]).first()
         if key is not None and key.consumer_id != consumer.pk:
@@ -274,6 +272,25 @@ def _apply_consumer(entry: ConsumerEntry, organization: Organization, run: _Run)
             run.problems.append(Problem(f"{credential.path}.key_hash", "taken", message))
             continue
         _store(run, Credential, key, credential, "key", consumer=consumer)
+
+
+def _bring_consumer(
+    held: Consumer | None, organization: Organization, entry: ConsumerEntry, run: _Run
+) -> Consumer:
+    """Create or change an application; the file says itself that the last one is to stop."""
+    who: dict[str, Any] = {"actor": run.actor, "now": run.now}
+    values = dict(entry.values)
+    active = values.pop("is_active")
+    if held is None:
+        held = consumers.consumer_create(organization=organization, values=values, **who)
+    else:
+        del values["username"]
+        consumers.consumer_update(consumer=held, values=values, **who)
+    if active:
+        consumers.consumer_activate(consumer=held, reason="config apply", **who)
+    else:
+        consumers.consumer_deactivate(consumer=held, reason="config apply", even_last=True, **who)
+    return held
 
 
 def _store(run: _Run, model: Any, held: Any, entry: Entry, kind: str, **owner: Any) -> Any:
@@ -340,7 +357,7 @@ def _bring(
         subscriptions.subscription_cancel(subscription=held, reason="config apply", **who)
 
 
-_NAMES = ("slug", "name", "username", "key_hash", "number", "plan")
+_NAMES = ("slug", "username", "name", "key_hash", "number", "plan")
 
 
 def diff_list(before: Any, after: Any, path: str = "") -> Iterable[Change]:

@@ -53,6 +53,7 @@ _FINANCE: Final = (StaffRole.ADMIN, StaffRole.FINANCE)
 APP_NAV: Final = (
     NavEntry("org_home", _("Home"), "house"),
     NavEntry("key_list", _("Keys"), "key-round", _KEY_ROLES),
+    NavEntry("consumer_list", _("Applications"), "boxes", _KEY_ROLES),
     NavEntry("usage", _("Usage"), "chart-column"),
     NavEntry("request_list", _("Requests"), "list", _KEY_ROLES),
     NavEntry("org_plan", _("Plan"), "layers", section=_("Money")),

@@ -4,9 +4,10 @@ from typing import Final
 
 from django.urls import URLPattern, URLResolver, path
 
-from portal.views import keys, organization, request_log, start, team, usage
+from portal.views import applications, keys, organization, request_log, start, team, usage
 
 ORG: Final = "app/<slug:org>"
+APPS: Final = f"{ORG}/applications"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", start.landing, name="landing"),
@@ -19,6 +20,17 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{ORG}/keys/<str:key_id>", keys.key_detail, name="key_detail"),
     path(f"{ORG}/keys/<str:key_id>/rotate", keys.key_rotate, name="key_rotate"),
     path(f"{ORG}/keys/<str:key_id>/revoke", keys.key_revoke, name="key_revoke"),
+    path(APPS, applications.consumer_list, name="consumer_list"),
+    path(f"{APPS}/new", applications.consumer_new, name="consumer_new"),
+    path(f"{APPS}/<str:consumer_id>", applications.consumer_edit, name="consumer_edit"),
+    path(
+        f"{APPS}/<str:consumer_id>/deactivate",
+        applications.consumer_stop,
+        name="consumer_deactivate",
+    ),
+    path(
+        f"{APPS}/<str:consumer_id>/activate", applications.consumer_start, name="consumer_activate"
+    ),
     path(f"{ORG}/usage", usage.usage, name="usage"),
     path(f"{ORG}/usage.csv", usage.usage_csv, name="usage_csv"),
     path(f"{ORG}/requests", request_log.request_list, name="request_list"),

@@ -79,6 +79,7 @@ def key_list(request: HttpRequest, member: Membership) -> HttpResponse:
     context = {
         "organization": member.organization,
         "rows": [_row(key, at=at, activity=activity) for key in shown],
+        "several_applications": len({key.consumer_id for key in rows}) > 1,
         "ended_count": len(ended),
         "show_ended": show_ended,
         "as_of": at,
@@ -134,7 +135,7 @@ def _step_up(request: HttpRequest, environment: str) -> None:
 def key_new(request: HttpRequest, member: Membership) -> HttpResponse:
     """Make a key and show it once, in the answer itself: the secret is stored nowhere."""
     at, person = now(), person_of(request)
-    initial = initial_of(request.GET.get("environment", ""))
+    initial = initial_of(request.GET)
     form = KeyForm(request.POST or None, organization=member.organization, now=at, initial=initial)
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data

@@ -33,6 +33,7 @@ from portal.models import (
     Upstream,
     User,
 )
+from portal.services.consumers import consumer_deactivate
 from portal.services.credentials import credential_revoke, credential_rotate
 from portal.services.nodes import expected_boots, node_poll_record
 from portal.services.organizations import invitation_create
@@ -45,7 +46,7 @@ from tests.e2e.installation import Outside, work
 from tests.e2e.offer import CUSTOMERS, catalog_make
 from tests.e2e.traffic import Callers, traffic_write
 from tests.factories.access_log import StreamWriter
-from tests.factories.portal import key, member, user
+from tests.factories.portal import consumer, key, member, user
 
 
 @dataclass
@@ -162,11 +163,16 @@ class Builder:
         gone = key(org, environment="live", name="Old laptop", now=self.start).credential
         credential_revoke(credential=gone, actor=owner.user, now=self.at)
         credential_rotate(credential=live, overlap=timedelta(days=1), actor=None, now=self.at)
+        main, stopped = org.consumers.get(), consumer(org, name="Old dashboard")
+        consumer(org, name="Mobile app")
+        consumer_deactivate(consumer=stopped, actor=owner.user, now=self.at)
         self.objects |= {
             "org": org.slug,
             "organization_id": org.pk,
             "key_id": self.keys["northwind"][0],
             "old_key": live.pk,
+            "consumer_id": main.pk,
+            "stopped_consumer": stopped.pk,
             "test_key": test.pk,
             "person_id": grace.user_id,
             "invitation_id": offer.pk,

@@ -96,6 +96,11 @@ _DEVELOPER: Final[dict[str, tuple[Visit, ...]]] = {
     ),
     "key_rotate": OWNER,
     "key_revoke": OWNER,
+    "consumer_list": OWNER,
+    "consumer_new": OWNER,
+    "consumer_edit": OWNER,
+    "consumer_deactivate": OWNER,
+    "consumer_activate": (Visit("owner", with_={"consumer_id": "stopped_consumer"}),),
     "usage": (
         Visit("owner"),
         Visit("owner", "?by=key&range=30d"),

@@ -99,7 +99,7 @@ def test_the_drawer_opens_by_keyboard(visitor: Visitor) -> None:
     page.locator(".drawer > summary").focus()
     page.keyboard.press("Enter")
     expect(link).to_be_visible()
-    for _ in range(3):  # Home, Keys, Usage
+    for _ in range(4):  # Home, Keys, Applications, Usage
         page.keyboard.press("Tab")
     expect(link).to_be_focused()
     assert link.evaluate("link => getComputedStyle(link).outlineStyle") == "solid"

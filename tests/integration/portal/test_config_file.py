@@ -14,6 +14,7 @@ from portal.errors import InputInvalidError
 from portal.models import (
     Api,
     AuditEvent,
+    Consumer,
     Credential,
     Meter,
     Organization,
@@ -262,6 +263,31 @@ def test_a_key_of_another_customer_is_not_taken_over() -> None:
     content["organizations"][0]["consumers"][0]["credentials"][0]["key_hash"] = key.key_hash
     place = "organizations[0].consumers[0].credentials[0].key_hash"
     assert problems_of(content) == [(place, "taken")]
+
+
+def test_a_consumer_is_changed_and_stopped_by_the_same_rules() -> None:
+    apply(document())
+    content = document()
+    consumer = content["organizations"][0]["consumers"][0]
+    consumer |= {"name": "Renamed", "custom_id": "7", "is_active": False}
+    assert len(apply(content)) == 3
+    row = Consumer.objects.get()
+    assert (row.name, row.custom_id, row.is_active) == ("Renamed", "7", False)
+    assert apply(content) == ()
+    assert apply(config_dump(now=NOW)) == ()
+    actions = AuditEvent.objects.filter(target=row.pk).order_by("id")
+    assert [event.action for event in actions] == [
+        "consumer.create",
+        "consumer.update",
+        "consumer.deactivate",
+    ]
+    Organization.objects.create(name="Other", slug="other", created_at=NOW)
+    content["organizations"][0]["slug"] = "other"
+    del consumer["credentials"]
+    assert ("organizations[0].consumers[0].username", "taken") in problems_of(content)
+    consumer["custom_id"] = "x" * 121
+    place = "organizations[0].consumers[0].custom_id"
+    assert (place, "not_a_text") in problems_of(content)
 
 
 def test_an_ended_subscription_is_history_and_not_configuration() -> None:

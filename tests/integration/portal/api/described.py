@@ -87,7 +87,15 @@ class Caller:
     def __init__(self, person: User, *scopes: str) -> None:
         self.client = Client(headers=bearer(person, *scopes))
 
-    def send(self, method: str, path: str, body: object = None, **query: object) -> Any:
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        idempotency_key: str | None = None,
+        **query: object,
+    ) -> Any:
         """Call, check the answer against the document and return it, whatever its status."""
         url = f"/api/v1/{path}"
         answer = self.client.generic(
@@ -96,11 +104,12 @@ class Caller:
             b"" if body is None else _json(body),
             "application/json",
             query_params={name: str(value) for name, value in query.items()},
+            headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
         )
         check(method, url, answer)
         return answer
 
-    def get(self, path: str, **query: object) -> Any:
+    def get(self, path: str, **query: Any) -> Any:
         return self._wanted(self.send("GET", path, **query))
 
     def post(self, path: str, body: object = None) -> Any:

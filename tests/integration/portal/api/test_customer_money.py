@@ -55,7 +55,12 @@ def test_a_free_plan_begins_at_once(bench: Bench) -> None:
 def test_a_paid_plan_begins_with_the_card(bench: Bench) -> None:
     version, who = offer("starter", "49.00", 1), cast()
     alice, url = Caller(who.alice.user), f"{org_of(who)}/checkouts"
-    opened = alice.post(url, {"plan_version": version.pk})
+    sent = [
+        alice.send("POST", url, {"plan_version": version.pk}, idempotency_key="k")
+        for _ in range(2)
+    ]
+    opened = sent[0].json()
+    assert (sent[1].content, PlanCheckout.objects.count()) == (sent[0].content, 1)
     assert (opened["state"], opened["subscription"]) == ("open", None)
     assert opened["card_page_url"].startswith("http")
     one = f"{url}/{opened['id']}"

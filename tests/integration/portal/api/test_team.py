@@ -63,6 +63,7 @@ LOW = [
     (Role.DEVELOPER, "DELETE", "/members/{other}"),
     (Role.BILLING, "GET", "/keys"),
     (Role.BILLING, "POST", "/keys"),
+    (Role.BILLING, "POST", "/consumers"),
     (Role.BILLING, "GET", "/requests"),
     (Role.BILLING, "PATCH", "/members/{other}"),
 ]
@@ -120,6 +121,10 @@ def test_foreign_ids_under_the_own_organization_are_missing() -> None:
             ("GET", f"keys/{foreign_key.pk}/secret"),
             ("POST", f"keys/{foreign_key.pk}/rotate"),
             ("POST", f"keys/{foreign_key.pk}/revoke"),
+            ("GET", f"consumers/{foreign_key.consumer_id}"),
+            ("PATCH", f"consumers/{foreign_key.consumer_id}"),
+            ("POST", f"consumers/{foreign_key.consumer_id}/deactivate"),
+            ("POST", f"consumers/{foreign_key.consumer_id}/activate"),
             ("PATCH", f"members/{who.charlie.user_id}"),
             ("DELETE", f"members/{who.charlie.user_id}"),
             ("DELETE", f"invitations/{offer.pk}"),
@@ -138,6 +143,7 @@ def test_foreign_ids_under_the_own_organization_are_missing() -> None:
     other.subscription.refresh_from_db()
     foreign_key.refresh_from_db()
     assert (other.subscription.ends_at, foreign_key.revoked_at) == (None, None)
+    assert foreign_key.consumer.is_active
     assert Membership.objects.filter(pk=who.charlie.pk, role=Role.OWNER).exists()
     assert Invitation.objects.filter(pk=offer.pk).exists()
     stranger = consumer(who.elsewhere)

@@ -77,6 +77,7 @@ def test_role_by_url(found: Mapped, role: str, log: FakeRequestLog) -> None:
     target = {
         "key_id": issued.credential.pk,
         "request_id": row.request_id,
+        "consumer_id": issued.credential.consumer_id,
         "person_id": colleague.user.pk,
         "invitation_id": "inv_x",
     }
@@ -89,6 +90,7 @@ def test_role_by_url(found: Mapped, role: str, log: FakeRequestLog) -> None:
 def test_strangers_and_guests_see_nothing(found: Mapped, log: FakeRequestLog) -> None:
     who = cast()
     target = dict.fromkeys(("key_id", "request_id", "person_id", "invitation_id"), "x_1")
+    target["consumer_id"] = "x_1"
     for extra in ("checkout_id", "number", "line_id", "version_id", "subscription_id", "token_id"):
         target[extra] = "x_1"
     url = address(found, who.organization.slug, target)
@@ -114,6 +116,9 @@ def test_a_foreign_id_under_the_own_organization_is_not_found(log: FakeRequestLo
         ("request_detail", [own, foreign_row.request_id]),
         ("member_change", [own, who.charlie.user.pk]),
         ("member_end", [own, who.charlie.user.pk]),
+        ("consumer_edit", [own, foreign_key.consumer_id]),
+        ("consumer_deactivate", [own, foreign_key.consumer_id]),
+        ("consumer_activate", [own, foreign_key.consumer_id]),
     ):
         url = reverse(name, args=args)
         assert alice.get(url).status_code == 404, name
@@ -121,6 +126,7 @@ def test_a_foreign_id_under_the_own_organization_is_not_found(log: FakeRequestLo
     foreign_key.refresh_from_db()
     assert foreign_key.revoked_at is None
     assert foreign_key.rotated_to is None
+    assert foreign_key.consumer.is_active
     assert Membership.objects.filter(pk=who.charlie.pk, role=Role.OWNER).exists()
     assert AuditEvent.objects.count() == before
 

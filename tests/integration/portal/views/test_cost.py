@@ -5,7 +5,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from portal.models import Role
-from tests.factories.portal import api, cast, client_of, key, member
+from tests.factories.portal import api, cast, client_of, consumer, key, member
 from tests.fakes.request_log import FakeRequestLog
 
 pytestmark = pytest.mark.django_db
@@ -13,7 +13,11 @@ MAX_QUERIES = 12
 
 
 @pytest.mark.parametrize(
-    "name", ["key_list", "key_new", "usage", "request_list", "team", "org_settings"]
+    "name",
+    [
+        *("key_list", "key_new", "consumer_list", "consumer_new"),
+        *("usage", "request_list", "team", "org_settings"),
+    ],
 )
 def test_pages_ask_the_database_at_most_twelve_times(
     name: str, log: FakeRequestLog, django_assert_max_num_queries: DjangoAssertNumQueries
@@ -23,6 +27,7 @@ def test_pages_ask_the_database_at_most_twelve_times(
     for n in range(25):
         row = key(who.organization, name=f"Key {n}").credential
         member(who.organization, role=Role.DEVELOPER)
+        consumer(who.organization, name=f"App {n}")
         log.add(who.organization.pk, at=log.now, credential_id=row.pk)
     client = client_of(who.alice.user)
     url = reverse(name, args=[who.organization.slug])
