@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import uvloop
 from aiohttp import http_parser
@@ -15,7 +16,7 @@ from gateway.config import GatewaySettings, load
 from gateway.contracts.environment import SettingsError
 from gateway.identity import claim_boot_id, node_id
 from gateway.shipping import ship
-from gateway.storage import open_ports
+from gateway.storage import claim, open_ports
 from gateway.workers import run_workers, when_parent_ends, worker_command
 
 
@@ -64,8 +65,10 @@ def check_parser() -> None:
 def serve(settings: GatewaySettings, identity: Identity, *, has_parent: bool = False) -> int:
     """Run one worker on a loop; SIGTERM, SIGINT and its parent's end stop it in order."""
 
+    lock = claim(settings, identity)
+
     async def run() -> int:
-        worker = Worker(settings, identity, open_ports=open_ports)
+        worker = Worker(settings, identity, open_ports=partial(open_ports, lock=lock))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
