@@ -24,7 +24,7 @@ from billing.services import (
 )
 from metering.errors import MeteringUnavailableError
 from portal.clock import now, wall_now
-from portal.queue import enqueue_on_commit
+from portal.queue import Scan, enqueue_on_commit
 from portal.services.nodes import expected_boots
 from portal.usage import reader
 
@@ -109,7 +109,7 @@ def invoice_advance(period_id: str) -> None:
     invoices.invoice_advance(period_id=period_id, now=now())
 
 
-@shared_task(name="billing.scan_due")
+@shared_task(base=Scan, name="billing.scan_due")
 def scan_due() -> None:
     """Send every row that is due: closes, advances, issuing, collection, events, notices."""
     instant, wall = now(), wall_now()
@@ -129,7 +129,7 @@ def scan_due() -> None:
     dunning.block_due(now=instant)
 
 
-@shared_task(name="billing.scan_alerts")
+@shared_task(base=Scan, name="billing.scan_alerts")
 def scan_alerts() -> None:
     try:
         alerts.alerts_take(reader=reader(), now=now())
@@ -137,7 +137,7 @@ def scan_alerts() -> None:
         return
 
 
-@shared_task(name="billing.scan_late")
+@shared_task(base=Scan, name="billing.scan_late")
 def scan_late() -> None:
     """Send a recheck per subscription whose period closed lately."""
     with transaction.atomic():
@@ -158,7 +158,7 @@ def subscription_recheck(subscription_id: str) -> None:
         return
 
 
-@shared_task(name="billing.scan_thresholds")
+@shared_task(base=Scan, name="billing.scan_thresholds")
 def scan_thresholds() -> None:
     """Send a check per open period that has a threshold."""
     with transaction.atomic():

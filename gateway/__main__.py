@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import uvloop
@@ -17,7 +18,7 @@ from gateway.config import GatewaySettings, load
 from gateway.contracts.environment import SettingsError
 from gateway.identity import claim_boot_id, node_id
 from gateway.shipping import ship
-from gateway.storage import open_ports
+from gateway.storage import claim, open_ports
 from gateway.workers import run_workers, when_parent_ends, worker_command
 
 _GC_THRESHOLD: Final = 20_000
@@ -68,10 +69,11 @@ def check_parser() -> None:
 
 def serve(settings: GatewaySettings, identity: Identity, *, has_parent: bool = False) -> int:
     """Run one worker on a loop; SIGTERM, SIGINT and its parent's end stop it in order."""
+    gc.set_threshold(_GC_THRESHOLD)
+    lock = claim(settings, identity)
 
     async def run() -> int:
-        gc.set_threshold(_GC_THRESHOLD)
-        worker = Worker(settings, identity, open_ports=open_ports)
+        worker = Worker(settings, identity, open_ports=partial(open_ports, lock=lock))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)

@@ -1,9 +1,10 @@
 """Opens what a worker keeps: its stream in the spool, and the quota counters.
 
-The order at a start is binding (`architecture.md` §4.5, §4.9): end the dead streams of this node,
-read what they used, open a stream of our own, and let the counters start from there. The settings
-decide which counters: in this worker's memory, or in Redis for any number of workers. Without
-Kafka the first worker also deletes what ClickHouse has; with Kafka the shipper does.
+The order at a start is binding (`architecture.md` §4.5, §4.9): claim a stream of our own, and poll
+only then; end the dead streams of this node, read what they used, open our own, and let the
+counters start from there. The settings decide which counters: in this worker's memory, or in Redis
+for any number of workers. Without Kafka the first worker also deletes what ClickHouse has; with
+Kafka the shipper does.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from gateway.adapters.quota_memory import MemoryQuota, WindowUse
 from gateway.adapters.quota_redis import RedisQuota
 from gateway.adapters.spool import FileSpool, stream_name
 from gateway.adapters.spool_commit import SpoolSettings
+from gateway.adapters.spool_files import claim_stream
 from gateway.adapters.spool_recovery import recover_dead_streams
 from gateway.app import Identity, Ports
 from gateway.config import GatewaySettings
@@ -43,12 +45,28 @@ def build_keeper(settings: GatewaySettings, snapshot: Snapshot) -> SpoolKeeper:
     )
 
 
-async def open_ports(
-    settings: GatewaySettings, identity: Identity, clock: Clock, snapshot: Snapshot
-) -> Ports:
-    """Open spool and counters of one worker."""
+def claim(settings: GatewaySettings, identity: Identity) -> int:
+    """Put the worker's stream on the disk before the portal hears of it; return its lock.
+
+    The portal waits for every (boot, worker) that polled. What died before its first snapshot is
+    then in the spool, as a dead stream without events, and the next boot seals it.
+
+    :raises FileExistsError: the name was used before; boots must differ.
+    """
     root = spool_dir(settings)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return claim_stream(root, _stream(identity))
+
+
+def _stream(identity: Identity) -> str:
+    return stream_name(node=identity.node, boot=identity.boot, worker=identity.worker)
+
+
+async def open_ports(
+    settings: GatewaySettings, identity: Identity, clock: Clock, snapshot: Snapshot, *, lock: int
+) -> Ports:
+    """Open spool and counters of one worker; `lock` is that of its `claim`."""
+    root = spool_dir(settings)
     now_us = clock.now_us()
     recover = partial(recover_dead_streams, root, node=identity.node, now_us=now_us)
     for found in await asyncio.to_thread(recover):
@@ -57,12 +75,13 @@ async def open_ports(
     used = await asyncio.to_thread(keeper.rebuild, now_us=now_us)
     spool = await FileSpool.open(
         spool_dir=root,
-        stream=stream_name(node=identity.node, boot=identity.boot, worker=identity.worker),
+        stream=_stream(identity),
         node=identity.node,
         clock=clock,
         settings=SpoolSettings(
             max_bytes=settings.spool_max_bytes, durability=settings.spool_durability
         ),
+        lock=lock,
     )
     counters = _Counters(settings, stream=spool.stream, used=used)
     await counters.settle(keeper, now_us=now_us)

@@ -3,6 +3,7 @@
 from celery import shared_task
 
 from portal import clock
+from portal.queue import Scan
 from portal.services.idempotent_calls import calls_purge
 from portal.services.periods import periods_open_due
 from portal.snapshots import snapshot_due, snapshot_publish, snapshot_state
@@ -16,7 +17,7 @@ def snapshot_publish_task() -> None:
         snapshot_publish(now=now)
 
 
-@shared_task(name="portal.scan_periods")
+@shared_task(base=Scan, name="portal.scan_periods")
 def scan_periods_task() -> None:
     """Open the billing periods that are short, and let subscriptions follow planned changes."""
     periods_open_due(now=clock.now())

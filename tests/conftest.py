@@ -1,4 +1,5 @@
-"""Rules for the whole suite: unit and contract tests open no socket."""
+"""Rules for the whole suite: unit and contract tests open no socket, drawn cases are the same in
+every run."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,9 +7,14 @@ from typing import Any
 
 import pytest
 from django.db.backends.sqlite3.operations import DatabaseOperations
+from hypothesis import settings
 from pytest_socket import disable_socket, enable_socket
 
 pytest_plugins = ["tests.servers"]
+
+# Hypothesis' own profile: seeded by each test's name, no bound in milliseconds on an example, no
+# stored failures. `pytest --hypothesis-profile default` searches at random.
+settings.load_profile("ci")
 
 _QUIET = {"unit", "contract", "golden", "lint"}
 

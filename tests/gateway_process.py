@@ -96,16 +96,20 @@ class GatewayProcess:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        log = (self.data / "gateway.log").open("ab")
-        with log:
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start it, and do not wait until it serves."""
+        with (self.data / "gateway.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "gateway"], cwd=ROOT, env=self.environment,
                 stdout=log, stderr=log,
             )  # fmt: skip
+        return self._process
+
+    def start(self) -> None:
+        process = self.launch()
         deadline = time.monotonic() + 20
         while not self._ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError((self.data / "gateway.log").read_text()[-3000:])
             time.sleep(0.05)
 

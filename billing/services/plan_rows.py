@@ -71,6 +71,7 @@ def plan_row(subscription: Subscription, at: datetime) -> PlanRow:
                 period=period,
                 reader=reader(),
                 now=at,
+                in_period=bill.usage if bill else None,
             )
             newest = _newest(subscription, period, at)
         except MeteringUnavailableError:

@@ -4,13 +4,14 @@ Used = billed + counted units, as the gateway counts them (`architecture.md` §4
 billing period are exact; shorter windows are read over their own bounds.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from billing.services.rated import MeterFact
 from gateway.contracts.snapshot import Quota, WindowKind
-from metering.queries import UsageReader
+from metering.queries import MeterUsage, UsageReader
 from portal.core.calendar import month_windows
 from portal.models import BillingPeriod, PlanVersion, Subscription
 
@@ -87,12 +88,17 @@ def quota_use_list(
     period: BillingPeriod,
     reader: UsageReader,
     now: datetime,
+    in_period: Mapping[str, MeterFact] | None = None,
 ) -> tuple[QuotaUse, ...]:
     """Return a row per quota of `version`, in the plan's order.
+
+    in_period   what the billing period has used up to `now`, where the caller has read it already
 
     :raises MeteringUnavailableError: when usage cannot be read.
     """
     read: dict[tuple[datetime, datetime], dict[str, int]] = {}
+    if in_period is not None:
+        read[period.starts_at, period.ends_at] = _used(in_period.values())
     rows = []
     for quota in version.limits.get("quotas", []):
         window = _window_of(quota)
@@ -101,9 +107,13 @@ def quota_use_list(
             found = reader.meter_usage(
                 subscription_id=subscription.pk, environment="live", start=start, end=end
             )
-            read[start, end] = {row.meter: int(row.billed + row.counted) for row in found}
+            read[start, end] = _used(found)
         rows.append(_use(quota, window, start, end, read[start, end].get(quota["meter"], 0)))
     return tuple(rows)
+
+
+def _used(rows: Iterable[MeterFact | MeterUsage]) -> dict[str, int]:
+    return {row.meter: int(row.billed + row.counted) for row in rows}
 
 
 def _use(

@@ -54,15 +54,16 @@ class FileSpool:
 
     @classmethod
     async def open(
-        cls, *, spool_dir: Path, stream: str, node: str, clock: Clock, settings: SpoolSettings
-    ) -> Self:
-        """Start a new stream.
+        cls, *, spool_dir: Path, stream: str, node: str, clock: Clock, settings: SpoolSettings,
+        lock: int | None = None,
+    ) -> Self:  # fmt: skip
+        """Start a new stream; `lock` is that of `claim_stream`, where it was claimed before.
 
         :raises FileExistsError: the stream's name was used before; boots must differ.
         :raises SpoolFullError: no room for a first segment.
         """
         spool = cls(spool_dir=spool_dir, stream=stream, node=node, clock=clock, settings=settings)
-        await spool._commit.create()
+        await spool._commit.create(lock=lock)
         return spool
 
     @property

@@ -20,15 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from gateway.adapters.spool_files import (
-    ENDED_NAME,
-    LOCK_NAME,
-    crc,
-    fsync_dir,
-    node_lock,
-    try_lock,
-    write_position,
-)
+from gateway.adapters.spool_files import ENDED_NAME, claim_stream, crc, write_position
 from gateway.adapters.spool_segment import Segment, SegmentSpace, Spare
 from gateway.contracts.environment import Durability
 from gateway.contracts.spool import (
@@ -117,19 +109,18 @@ class GroupCommit:
 
     # --- start and end ---------------------------------------------------------------------------
 
-    async def create(self) -> None:
-        """Make the stream's folder, lock it and reserve its first segment.
+    async def create(self, *, lock: int | None = None) -> None:
+        """Make the stream's folder unless its `lock` says that this is done; reserve a segment.
 
         :raises FileExistsError: the name was used before; boots must differ.
         :raises SpoolFullError: no room for a first segment.
         """
+        self._lock = lock
         await self.in_thread(self._create)
 
     def _create(self) -> None:
-        with node_lock(self._spool_dir):
-            self._dir.mkdir()
-            self._lock = try_lock(self._dir / LOCK_NAME)
-        fsync_dir(self._spool_dir)
+        if self._lock is None:
+            self._lock = claim_stream(self._spool_dir, self._stream)
         self._dir_fd = os.open(self._dir, os.O_RDONLY | os.O_DIRECTORY)
         self._synced_fd = os.open(self._dir / SYNCED_NAME, os.O_RDWR | os.O_CREAT, 0o600)
         self._segment = self._next_segment(first_seq=1, hash_before=ZERO_HASH)

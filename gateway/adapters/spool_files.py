@@ -146,6 +146,23 @@ def node_lock(spool_dir: Path) -> Iterator[None]:
         os.close(fd)
 
 
+def claim_stream(spool_dir: Path, stream: str) -> int:
+    """Make a new stream's folder, durably, and return its lock, which dies with the process.
+
+    A worker does so before anyone hears of its boot: one that dies before it has opened the stream
+    leaves a folder, and the next boot ends the stream, empty.
+
+    :raises FileExistsError: the name was used before; boots must differ.
+    """
+    folder = spool_dir / stream
+    with node_lock(spool_dir):
+        folder.mkdir()
+        fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    fsync_dir(spool_dir)
+    return fd
+
+
 class DamagedSegmentError(Exception):
     """A block below the synced position does not check; recovery at the next boot repairs it."""
 

@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 class NoSamplesError(ValueError):
@@ -58,3 +59,33 @@ def paired_ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]
     :raises ValueError: unless both have as many rounds.
     """
     return [one / other for one, other in zip(ours, theirs, strict=True)]
+
+
+def ages(answered: Sequence[float], polls: Sequence[tuple[float, int]]) -> list[float]:
+    """Return how long each call took to show: to the first poll that counts as many.
+
+    answered   instants, in the order in which calls show
+    polls      (instant, count of calls), ascending; the last one counts all
+
+    A call that a poll counted before its answer was read has the age 0.
+
+    >>> ages([10.0, 20.0, 30.0], [(15.0, 0), (25.0, 2), (40.0, 3)])
+    [15.0, 5.0, 10.0]
+    """
+    found = []
+    coming = iter(polls)
+    at, count = next(coming)
+    for number, instant in enumerate(answered, start=1):
+        while count < number:
+            at, count = next(coming)
+        found.append(max(0.0, at - instant))
+    return found
+
+
+def steps(instants: Sequence[float]) -> list[float]:
+    """Return the distances between neighbours.
+
+    >>> steps([1.0, 3.0, 6.0])
+    [2.0, 3.0]
+    """
+    return [later - earlier for earlier, later in pairwise(instants)]

@@ -1,15 +1,21 @@
 """Part two: events a second that the sink brings into the embedded engine, exactly once.
 
-The stream lies ready before the sink starts. The clock runs from the first rows that are seen to
-the last, so that the start of the process is not in the figure.
+The stream lies ready before the sink starts: in the spool, or brought from there to a Kafka of its
+own by the product's shipper, which has ended by then. The clock runs from the first rows that are
+seen to the last, so that neither the start of the process nor the joining of its group is in the
+figure.
 """
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from deploy.servers import ServerUnavailableError, start_kafka
+from gateway.adapters.shipper import ShipperSettings, run_shipper
+from gateway.adapters.spool_files import SHIPPED_NAME, read_position
 from metering.clickhouse import ClickHouse
 from tests.bench.arithmetic import spread_of
 from tests.bench.events import write_stream
@@ -25,23 +31,71 @@ _DISTINCT: Final = "SELECT uniqExact(stream, seq) FROM access_log"
 
 
 def run_sink(folder: Path, *, rounds: int, events: int = EVENTS) -> tuple[list[Figure], list[str]]:
-    """Measure the sink from the spool, each round on an engine of its own."""
-    spool = [_round(folder / f"spool-{number}", events) for number in range(rounds)]
+    """Measure the sink from the spool, then from Kafka, each round on an engine of its own."""
+    spool = [_from_spool(folder / f"spool-{number}", events) for number in range(rounds)]
     rows = [("spool to ClickHouse, events a second", spread_of(spool), "1/s")]
-    return figures("sink", rows), ["sink from Kafka: this bench has no such part yet"]
+    try:
+        kafka = [_from_kafka(folder / f"kafka-{number}", events) for number in range(rounds)]
+    except ServerUnavailableError as error:
+        return figures("sink", rows), [f"sink from Kafka: {error}"]
+    rows.append(("Kafka to ClickHouse, events a second", spread_of(kafka), "1/s"))
+    return figures("sink", rows), []
 
 
-def _round(folder: Path, events: int) -> float:
-    folder.mkdir()
-    stream = f"node-{folder.name}.1.0"
-    rows = write_stream(folder / "spool", stream=stream, events=events)
+def _from_spool(folder: Path, events: int) -> float:
+    rows = write_stream(folder / "spool", stream=_stream(folder), events=events)
     with embedded_with_schema() as clickhouse, _sink(folder, clickhouse):
         return _drain(clickhouse, rows)
 
 
+def _from_kafka(folder: Path, events: int) -> float:
+    """Ship a stream to a broker of this round alone, then measure.
+
+    :raises ServerUnavailableError: without Kafka.
+    """
+    server = start_kafka(folder / "broker")
+    try:
+        rows = write_stream(folder / "spool", stream=_stream(folder), events=events)
+        _ship(folder / "spool", server.url, stream=_stream(folder), rows=rows)
+        environment = {"KAFKA_BOOTSTRAP_SERVERS": server.url}
+        with embedded_with_schema() as clickhouse, _sink(folder, clickhouse, **environment):
+            return _drain(clickhouse, rows)
+    finally:
+        server.stop()
+
+
+def _stream(folder: Path) -> str:
+    return f"node-{folder.name}.1.0"
+
+
+def _ship(spool_dir: Path, servers: str, *, stream: str, rows: int) -> None:
+    """Let the shipper bring the stream to Kafka, and end it once all is acknowledged.
+
+    Its sidecar says a seq only; as a position in the file it never equals `synced`.
+    """
+    stop = threading.Event()
+    settings = ShipperSettings(spool_dir=spool_dir, bootstrap_servers=servers)
+    shipper = threading.Thread(
+        target=run_shipper, args=(settings,), kwargs={"sweep": lambda: 0, "stop": stop}
+    )
+    shipper.start()
+    try:
+        deadline = time.monotonic() + _WITHIN_S
+        while _shipped(spool_dir / stream) < rows:
+            _pause(deadline, "the shipper")
+    finally:
+        stop.set()
+        shipper.join()
+
+
+def _shipped(stream_dir: Path) -> int:
+    position = read_position(stream_dir / SHIPPED_NAME)
+    return position.last_seq if position else 0
+
+
 @contextmanager
-def _sink(folder: Path, clickhouse: Embedded) -> Iterator[None]:
-    sink = SinkProcess(folder, clickhouse.url_writer)
+def _sink(folder: Path, clickhouse: Embedded, **environment: str) -> Iterator[None]:
+    sink = SinkProcess(folder, clickhouse.url_writer, **environment)
     sink.start()
     try:
         yield
@@ -54,10 +108,10 @@ def _drain(clickhouse: Embedded, rows: int) -> float:
     try:
         deadline = time.monotonic() + _WITHIN_S
         while not (first := _number(client, _COUNT)):
-            _pause(deadline)
+            _pause(deadline, "the sink")
         begun = time.perf_counter()
         while (found := _number(client, _COUNT)) < rows:
-            _pause(deadline)
+            _pause(deadline, "the sink")
         taken_s = time.perf_counter() - begun
         distinct = _number(client, _DISTINCT)
     finally:
@@ -83,7 +137,8 @@ def _number(client: ClickHouse, sql: str) -> int:
     return int(str(row[0]))
 
 
-def _pause(deadline: float) -> None:
+def _pause(deadline: float, who: str) -> None:
     if time.monotonic() > deadline:
-        raise InvalidRunError("the sink did not finish in time")
+        msg = f"{who} did not finish in time"
+        raise InvalidRunError(msg)
     time.sleep(_LOOK_EVERY_S)

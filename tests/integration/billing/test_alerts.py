@@ -14,14 +14,16 @@ from tests.fakes.usage import FakeUsageReader
 pytestmark = pytest.mark.django_db
 
 
-def crossing(who: Customer, percent: int, at: datetime) -> Threshold:
+def crossing(
+    who: Customer, percent: int, at: datetime, *, window_end: datetime = FEB
+) -> Threshold:
     return Threshold(
         crossed_at=at,
         organization_id=who.organization.pk,
         subscription_id=who.subscription.pk,
         meter="requests",
         window_start=JAN,
-        window_end=FEB,
+        window_end=window_end,
         percent=percent,
     )
 

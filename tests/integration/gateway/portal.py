@@ -35,6 +35,11 @@ class TinyPortal:
         self.document = document
         self.changed.set()
 
+    def build_app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get(SNAPSHOT_PATH, self.handle)
+        return app
+
     async def handle(self, request: web.Request) -> web.Response:
         self.polls.append(dict(request.query))
         self.headers.append(dict(request.headers))
@@ -55,9 +60,7 @@ class TinyPortal:
 @asynccontextmanager
 async def tiny_portal() -> AsyncIterator[TinyPortal]:
     portal = TinyPortal()
-    app = web.Application()
-    app.router.add_get(SNAPSHOT_PATH, portal.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(portal.build_app(), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

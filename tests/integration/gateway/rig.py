@@ -144,7 +144,7 @@ class Rig:
             with suppress(ConnectionError):
                 await writer.wait_closed()
 
-    async def raw(self, data: bytes, *, wait_s: float = 3.0) -> bytes:
+    async def raw(self, data: bytes, *, wait_s: float = 10.0) -> bytes:
         """Send bytes, and return all that comes until the connection is closed."""
         reader, writer = await self.open()
         writer.write(data)

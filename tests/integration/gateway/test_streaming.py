@@ -57,7 +57,7 @@ async def test_first_part_reaches_the_upstream_before_the_rest_is_sent() -> None
     async with running(script) as rig:
         reader, writer = await rig.open()
         writer.write(_HEAD + b"Content-Length: 11\r\n\r\nfirst")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await seen.wait()
         writer.write(b"second")
         assert b"200 OK" in await reader.read()
@@ -77,7 +77,7 @@ async def test_answer_flows_down_as_it_comes_and_ends_with_an_event() -> None:
     async with running(script) as rig:
         reader, writer = await rig.open()
         writer.write(_GET)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             head = await reader.readuntil(b"\r\n\r\n")
             assert await reader.readexactly(10) == b"5\r\nfirst\r\n"
         assert b"Transfer-Encoding: chunked\r\n" in head
@@ -183,7 +183,7 @@ async def test_continue_is_sent_after_admission_only() -> None:
     async with running() as rig:
         reader, writer = await rig.open()
         writer.write(_HEAD + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(b"hello")
         assert b"HTTP/1.1 200 OK" in await reader.read()
@@ -208,7 +208,7 @@ async def test_client_that_leaves_before_the_answer_is_free_and_ends_the_upstrea
     async with running(script) as rig:
         _, writer = await rig.open()
         writer.write(_GET)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await asked.wait()
             writer.transport.abort()
             await left.wait()
@@ -234,7 +234,7 @@ async def test_client_that_leaves_later_is_charged_as_its_status() -> None:
     async with running(script) as rig:
         reader, writer = await rig.open()
         writer.write(_GET)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await reader.readuntil(b"first\r\n")
             writer.transport.abort()
             await left.wait()
@@ -273,7 +273,7 @@ async def test_early_answer_to_an_unfinished_body_comes_through() -> None:
     async with running(script) as rig:
         reader, writer = await rig.open()
         writer.write(_HEAD + b"Content-Length: 10\r\n\r\nhalf")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             assert await reader.readuntil(b"no") != b""
         writer.close()
 

@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 
 from gateway.contracts.access_log import Charge
+from gateway.contracts.snapshot import BOOT_HEADER, NODE_HEADER, WORKER_HEADER
 from metering.clickhouse import ClickHouse
-from metering.queries import Dimension, ExpectedBoot, UsageFilter, connect
+from metering.queries import Dimension, ExpectedBoot, UsageFilter, Watermark, connect
 from tests.clickhouse import Embedded
 from tests.gateway_process import KEY, GatewayProcess, one_api_snapshot
+from tests.integration.gateway.portal import TOKEN, TinyPortal
 from tests.integration.gateway.test_crash import Client
+from tests.integration.stripe_double.conftest import served
 from tests.sink_process import SinkProcess
+from tests.waiting import eventually_sync
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -117,6 +121,39 @@ def test_kills_of_gateway_and_sink_lose_and_double_nothing(
     assert reader.watermark(expected=[known], now=now).at == now
     unheard = ExpectedBoot(node, "another", 0, now - timedelta(minutes=5))
     assert reader.watermark(expected=[known, unheard], now=now).at == now - timedelta(minutes=5)
+
+
+def test_a_boot_killed_before_its_first_snapshot_does_not_hold_the_watermark(
+    tmp_path: Path, upstream_url: str, clickhouse: Embedded
+) -> None:
+    """Its poll made it known; that it admitted nothing is what its empty stream says."""
+    portal = TinyPortal()
+    with served(portal.build_app()) as url:
+        gateway = GatewayProcess(
+            tmp_path / "data", {}, TOLLWAY_PORTAL_URL=url, TOLLWAY_GATEWAY_TOKEN=TOKEN
+        )
+        (gateway.data / "gateway" / "snapshot.json").unlink()
+        gateway.launch()
+        eventually_sync(lambda: portal.polls, within_s=20)
+        gateway.kill()
+        portal.document = one_api_snapshot(upstream_url)
+        gateway.start()
+        assert gateway.stop() == 0
+    now = datetime.fromtimestamp(time.time(), UTC)
+    polled = {(h[NODE_HEADER], h[BOOT_HEADER], int(h[WORKER_HEADER])) for h in portal.headers}
+    expected = [ExpectedBoot(*boot, now - timedelta(minutes=5)) for boot in sorted(polled)]
+    assert len(expected) == 2
+
+    sink = SinkProcess(gateway.data, clickhouse.url_writer)
+    sink.start()
+    try:
+        reader = connect(clickhouse.url_readonly)
+        arrived = Watermark(now, {})
+        eventually_sync(
+            lambda: reader.watermark(expected=expected, now=now) == arrived, within_s=20
+        )
+    finally:
+        sink.kill()
 
 
 def test_planted_duplicates_do_not_reach_money(

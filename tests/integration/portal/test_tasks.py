@@ -7,7 +7,7 @@ import pytest
 from portal import clock
 from portal.celery import app
 from portal.models import SnapshotVersion
-from portal.queue import TASK_NAMES
+from portal.queue import TASK_NAMES, Scan
 from portal.services.subscriptions import subscription_create
 from portal.snapshots import snapshot_state, snapshot_touch
 from portal.tasks import scan_periods_task, snapshot_publish_task
@@ -18,6 +18,9 @@ def test_every_task_that_is_enqueued_or_scheduled_is_registered() -> None:
     scheduled = {entry["task"] for entry in app.conf.beat_schedule.values()}
     app.loader.import_default_modules()
     assert scheduled | TASK_NAMES <= set(app.tasks)
+    scans = {name for name, task in app.tasks.items() if isinstance(task, Scan)}
+    assert len(scans) == 5
+    assert scans <= scheduled
 
 
 @pytest.mark.django_db

@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from tests.bench.arithmetic import NoSamplesError, Spread, paired_ratios, percentile, spread_of
+from tests.bench.arithmetic import (
+    NoSamplesError,
+    Spread,
+    ages,
+    paired_ratios,
+    percentile,
+    spread_of,
+    steps,
+)
 from tests.bench.gateway_part import check_recorded
 from tests.bench.rating_part import check_answers
 from tests.bench.report import (
@@ -43,6 +51,13 @@ def test_nothing_measured_is_no_figure() -> None:
         spread_of([])
     with pytest.raises(NoSamplesError):
         percentile([], 50)
+
+
+def test_a_call_ages_until_the_first_poll_that_counts_it() -> None:
+    answered = [10.0, 30.0, 50.0, 70.0]
+    polls = [(20.0, 0), (40.0, 1), (60.0, 3), (65.0, 4)]
+    assert ages(answered, polls) == [30.0, 30.0, 10.0, 0.0]  # the last was counted before
+    assert steps([at for at, _ in polls]) == [20.0, 20.0, 5.0]
 
 
 def test_wrk_output() -> None:
