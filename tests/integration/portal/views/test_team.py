@@ -30,6 +30,9 @@ def test_an_invitation_goes_by_mail_and_its_link_joins(log: FakeRequestLog) -> N
     assert "sent to guest@example.test" in stranger.get(link).content.decode()
     assert stranger.post(f"{link}/accept").status_code == 403
     assert not who.organization.memberships.filter(user=who.charlie.user).exists()
+    left = stranger.post(reverse("account_logout"), {"next": link})
+    assert left.headers["Location"] == link
+    assert "/accounts/login/" in stranger.get(link).headers["Location"]
 
     visitor = client_of(guest)
     assert "Join" in visitor.get(link).content.decode()
