@@ -144,7 +144,7 @@ def test_from_nothing_to_a_customer(visitor: Visitor, outside: Outside, javascri
     assert choice.evaluate("select => select.validity.valueMissing")
     choice.select_option(index=1)
     press(page, "Subscribe")
-    expect(page.get_by_role("region", name="Subscriptions").last).to_contain_text("active")
+    expect(page.get_by_role("region", name="Subscriptions").last).to_contain_text("Active")
     assert Subscription.objects.get().organization == buyer
 
     version = snapshot_publish(now=now())
