@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import forms
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from billing.models import Invoice, InvoiceLine, NoteReason, NoteSettlement
@@ -24,7 +25,7 @@ class CreditNoteForm(forms.Form):
     reason_code = forms.ChoiceField(label=_("Why"), choices=NoteReason.choices)
     reason = forms.CharField(label=_("In words, for the customer"), max_length=300)
     settlement = forms.ChoiceField(
-        label=_("What was paid already"),
+        label=_("What was paid already goes to"),
         choices=NoteSettlement.choices,
         help_text=_("What is not paid yet is lowered first, whatever is chosen here."),
     )
@@ -47,10 +48,10 @@ class CreditNoteForm(forms.Form):
             most = format(minor_to_major(left[line.line_key], invoice.currency), "f")
             self.line_fields[name] = line.line_key
             self.fields[name] = forms.CharField(
-                label=line.description,
+                label=capfirst(line.description),
                 required=False,
                 max_length=20,
-                help_text=_("up to %(most)s %(currency)s")
+                help_text=_("Up to %(most)s %(currency)s")
                 % {"most": most, "currency": invoice.currency},
                 widget=forms.TextInput(attrs={"inputmode": "decimal"}),
             )

@@ -265,7 +265,7 @@ class Export(FinanceView):
 
     @operation("finance_export", answer={(200, "text/csv"): OpenApiTypes.STR}, query=FILTERS)
     def get(self, request: Request, what: str) -> StreamingHttpResponse:
-        """Stream `invoices` or `lines` as CSV, exactly what the filters show."""
+        """Stream invoices or lines as CSV, exactly what the filters show."""
         rows = self.filtered(request)
         if what == "invoices":
             parts = csv_rows(INVOICE_HEADER, invoice_rows(rows.iterator(chunk_size=500)))

@@ -5,14 +5,12 @@ percentages are crossed anew. A crossing that is found only after its window has
 for the page, but nobody is written to about it.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from django.conf import settings
-from django.core.mail import send_mail
-
-from billing.services.dunning import billing_addresses
-from billing.services.quota_use import FULL_PERCENT
+from billing.services.billing_mail import app_url, billing_mail_send, minute_text
+from billing.services.quota_use import FULL_PERCENT, limit_of
 from gateway.contracts.snapshot import WindowKind
 from metering.queries import Threshold, UsageReader
 from portal.models import Subscription, UsageAlert
@@ -47,15 +45,21 @@ def alerts_take(*, reader: UsageReader, now: datetime) -> int:
 
 def _quota_of(crossing: Threshold) -> int:
     """Return the allowance that was in force when its percentage was crossed; 0 = unknown."""
+    entry = _entry_of(crossing)
+    return int(entry["quota"]) if entry else 0
+
+
+def _entry_of(crossing: Threshold | UsageAlert) -> Mapping[str, Any] | None:
+    """Return the quota that was in force then, as the plan's limits write it."""
     segment = segment_at(subscription_id=crossing.subscription_id, at=crossing.crossed_at)
     quotas = segment.plan_version.limits.get("quotas", []) if segment else []
     mine = [quota for quota in quotas if quota["meter"] == crossing.meter]
-    length = crossing.window_end - crossing.window_start
-    fitting = [quota for quota in mine if _fits(quota.get("window", ""), length)]
-    return int(fitting[0]["quota"]) if fitting else 0
+    end = crossing.window_end
+    length = end - crossing.window_start if end else None
+    return next((quota for quota in mine if _fits(quota.get("window", ""), length)), None)
 
 
-def _fits(window: str, length: timedelta) -> bool:
+def _fits(window: str, length: timedelta | None) -> bool:
     """Tell quotas of one meter apart by the length of their windows."""
     kind = WindowKind(window or WindowKind.BILLING_PERIOD)
     if kind in _LENGTHS:
@@ -76,23 +80,33 @@ def alert_notify(*, alert_id: int, now: datetime) -> bool:
     alert = UsageAlert.objects.select_related("subscription__organization", "subscription__plan")
     row = alert.get(pk=alert_id)
     organization, plan = row.subscription.organization, row.subscription.plan
-    until = f" It starts anew on {row.window_end:%Y-%m-%d %H:%M} UTC." if row.window_end else ""
+    until = f" It starts anew on {minute_text(row.window_end)}." if row.window_end else ""
     share = f"{row.percent} %"
     if row.quota:
         reached = -(-row.quota * row.percent // FULL_PERCENT)
         share = f"{row.percent} % ({reached:,} of {row.quota:,})"
-    send_mail(
+    billing_mail_send(
+        organization=organization,
         subject=f"{row.percent} % of your {row.meter} quota is used",
-        message=(
-            f"{organization.name} has used {share} of the {row.meter} quota of "
-            f"{plan.name} in the window that began on {row.window_start:%Y-%m-%d %H:%M} UTC "
-            f"(crossed at {row.crossed_at:%Y-%m-%d %H:%M:%S} UTC).{until}\n\n"
-            f"See and change the plan: {settings.ENV.portal_url}/app/{organization.slug}/plan\n"
+        text=(
+            f"{organization.name} has used {share} of the {row.meter} quota of {plan.name} since "
+            f"{minute_text(row.window_start)}; the mark was passed at "
+            f"{minute_text(row.crossed_at)}.{until}{_beyond_text(row)}\n\n"
+            f"See and change the plan: {app_url(organization, 'plan')}"
         ),
-        from_email=None,
-        recipient_list=billing_addresses(organization=organization),
     )
     return True
+
+
+def _beyond_text(row: UsageAlert) -> str:
+    """Say what happens to calls beyond the quota; nothing where it is not known any more."""
+    entry = _entry_of(row)
+    if entry is None:
+        return ""
+    limit = limit_of(entry)
+    if limit is None:
+        return " Calls beyond the quota go on and are priced as your plan says."
+    return f" From {limit:,} on, live calls are refused with 429 until then."
 
 
 def notify_due_enqueue(*, now: datetime) -> int:

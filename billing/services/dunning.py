@@ -2,14 +2,13 @@
 
 from datetime import datetime, timedelta
 
-from django.conf import settings
-from django.core.mail import send_mail
 from django.db import transaction
 
 from billing.models import Invoice
+from billing.services.billing_mail import app_url, billing_mail_send, day_text
 from billing.services.money_text import amount_text
 from billing.states import InvoiceState
-from portal.models import Organization, Role
+from portal.models import Organization
 from portal.services.audit import audit_record
 from portal.snapshots import snapshot_touch
 
@@ -46,7 +45,7 @@ def notice_send(
 ) -> None:
     """Mail the organization's billing people about a payment that did not go through."""
     plan = (
-        f"We will try again on {following:%Y-%m-%d}."
+        f"We will try again on {day_text(following)}."
         if following
         else "We will not try this card again by ourselves."
     )
@@ -54,52 +53,43 @@ def notice_send(
         subject = f"Confirm the payment of invoice {invoice.number}"
         text = (
             f"Your bank asks you to confirm the payment of {_due_text(invoice)} for invoice "
-            f"{invoice.number}. Confirm and pay here: {invoice.hosted_url}\n\n{plan}\n"
+            f"{invoice.number}. {plan}\n\nConfirm and pay: {invoice.hosted_url}"
         )
     else:
         subject = f"Payment of invoice {invoice.number} failed"
         text = (
             f"The payment of {_due_text(invoice)} for invoice {invoice.number} was declined. "
-            f"{plan}\n\nChange the card or pay here: {_billing_url(invoice)}\n"
+            f"{plan}{_block_text(invoice)}\n\n"
+            f"Change the card or pay: {app_url(invoice.organization, 'billing')}"
         )
-    _mail(invoice, subject, text)
+    billing_mail_send(organization=invoice.organization, subject=subject, text=text)
+
+
+def _block_text(invoice: Invoice) -> str:
+    """Say when calls stop if nothing is paid; nothing where they have stopped."""
+    row = Organization.objects.get(pk=invoice.organization_id)
+    if row.past_due_since is None or row.blocked_at is not None:
+        return ""
+    end = day_text(row.past_due_since + grace_of(organization=row))
+    return f" Calls go on until {end}; if it is not paid by then, live calls are refused."
 
 
 def card_notice_send(*, invoice: Invoice) -> None:
     """Mail that an invoice was to be charged to a card that is no longer there."""
-    _mail(
-        invoice,
-        f"Invoice {invoice.number} waits for a card",
-        f"Invoice {invoice.number} over {_due_text(invoice)} was to be charged to a card, but "
-        f"there is none any more.\n\nPay it here: {invoice.hosted_url}\n"
-        f"Or add a card, and it is charged at once: {_billing_url(invoice)}\n",
+    billing_mail_send(
+        organization=invoice.organization,
+        subject=f"Invoice {invoice.number} waits for a card",
+        text=(
+            f"Invoice {invoice.number} of {_due_text(invoice)} was to be charged to your card, "
+            f"but there is no card any more.\n\nPay it: {invoice.hosted_url}\n"
+            f"Or add a card, and it is charged at once: "
+            f"{app_url(invoice.organization, 'billing')}"
+        ),
     )
 
 
 def _due_text(invoice: Invoice) -> str:
     return f"{amount_text(invoice.due_minor, invoice.currency)} {invoice.currency}"
-
-
-def _billing_url(invoice: Invoice) -> str:
-    return f"{settings.ENV.portal_url}/app/{invoice.organization.slug}/billing"
-
-
-def _mail(invoice: Invoice, subject: str, text: str) -> None:
-    send_mail(
-        subject=subject,
-        message=text,
-        from_email=None,
-        recipient_list=billing_addresses(organization=invoice.organization),
-    )
-
-
-def billing_addresses(*, organization: Organization) -> list[str]:
-    """Return who is told about money: the billing address, owners and billing members."""
-    members = organization.memberships.filter(role__in=(Role.OWNER, Role.BILLING))
-    addresses = set(members.values_list("user__email", flat=True))
-    if organization.billing_email:
-        addresses.add(organization.billing_email)
-    return sorted(addresses)
 
 
 def block_due(*, now: datetime) -> int:

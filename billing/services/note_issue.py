@@ -7,17 +7,15 @@ with an alarm and waits for a person.
 
 from datetime import datetime
 
-from django.conf import settings
-from django.core.mail import send_mail
 from django.db import transaction
 
 from billing.errors import CollectorRefusedError, CreditNoteStateError
 from billing.locks import numbering_take
 from billing.models import CreditNote, MovementKind, NoteSettlement, Outbox, OutboxState
 from billing.payments.port import FullCollector, RemoteCreditNote
+from billing.services.billing_mail import app_url, billing_mail_send
 from billing.services.credit_notes import credit_note_move
 from billing.services.documents import note_pdf_store
-from billing.services.dunning import billing_addresses
 from billing.services.ledger import movement_record
 from billing.services.money_text import amount_text
 from billing.services.outbox import Step, outbox_call
@@ -155,16 +153,32 @@ def _issued(note: CreditNote, applied_minor: int, now: datetime) -> None:
 
 def _notice_send(note: CreditNote) -> None:
     invoice, organization = note.invoice, note.invoice.organization
-    amount = f"{amount_text(note.total_minor, invoice.currency)} {invoice.currency}"
-    send_mail(
+    billing_mail_send(
+        organization=organization,
         subject=f"Credit note {note.number} for invoice {invoice.number}",
-        message=(
-            f"We have credited {amount} of invoice {invoice.number}: {note.reason}\n\n"
-            f"{settings.ENV.portal_url}/app/{organization.slug}/billing/invoices/{invoice.number}\n"
+        text=(
+            f"We have credited {_amount(note, note.total_minor)} of invoice {invoice.number}: "
+            f"{note.reason}\n\n{_where_it_went(note)}\n\n"
+            f"See the invoice: {app_url(organization, f'billing/invoices/{invoice.number}')}"
         ),
-        from_email=None,
-        recipient_list=billing_addresses(organization=organization),
     )
+
+
+def _where_it_went(note: CreditNote) -> str:
+    """Say what becomes of the amount: what is not due any more, and what is given back."""
+    parts = []
+    if note.applied_minor:
+        parts.append(f"{_amount(note, note.applied_minor)} is no longer due.")
+    if note.paid_back_minor:
+        refunded = note.settlement == NoteSettlement.REFUND
+        way = "goes back to your card" if refunded else "is kept for your next invoices"
+        parts.append(f"{_amount(note, note.paid_back_minor)} {way}.")
+    return " ".join(parts)
+
+
+def _amount(note: CreditNote, minor: int) -> str:
+    currency = note.invoice.currency
+    return f"{amount_text(minor, currency)} {currency}"
 
 
 def note_alarm(*, note: CreditNote, text: str) -> None:

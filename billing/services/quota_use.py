@@ -126,12 +126,12 @@ def _use(
         ends_at=end,
         used=used,
         quota=int(quota["quota"]),
-        limit=_limit_of(quota),
+        limit=limit_of(quota),
         alerts_at=tuple(quota.get("alerts_at", DEFAULT_ALERTS)),
     )
 
 
-def _limit_of(quota: Mapping[str, Any]) -> int | None:
+def limit_of(quota: Mapping[str, Any]) -> int | None:
     """Return the units at which calls are refused; None = never."""
     units, block = int(quota["quota"]), int(quota.get("block_at_percent", DEFAULT_BLOCK_PERCENT))
     return units * block // FULL_PERCENT if block else None
@@ -145,7 +145,7 @@ def monthly_quotas(version: PlanVersion, meter: str) -> Iterator[tuple[int, int 
     """Yield (units, units at which calls are refused or None) of a meter's monthly quotas."""
     for quota in version.limits.get("quotas", []):
         if quota["meter"] == meter and _window_of(quota) in MONTHLY:
-            yield int(quota["quota"]), _limit_of(quota)
+            yield int(quota["quota"]), limit_of(quota)
 
 
 def window_bounds(
@@ -172,6 +172,6 @@ def limit_warnings(*, version: PlanVersion, used: Mapping[str, int]) -> tuple[Li
     for quota in version.limits.get("quotas", []):
         units, spent = int(quota["quota"]), used.get(quota["meter"], 0)
         if _window_of(quota) in MONTHLY and spent > units:
-            blocks = _limit_of(quota) is not None
+            blocks = limit_of(quota) is not None
             rows.append(LimitWarning(quota["meter"], spent, units, blocks))
     return tuple(rows)

@@ -1,10 +1,13 @@
 """Amounts in templates: exact, grouped, always with the currency code."""
 
+from decimal import Decimal
+
 from django import template
 from django.utils.translation import gettext_lazy as _
 
 from billing.services.flags import FLAG_LABELS
 from billing.services.money_text import amount_text
+from portal.core.money import currency_exponent
 
 register = template.Library()
 
@@ -12,7 +15,18 @@ register = template.Library()
 @register.simple_tag
 def money(amount_minor: int | None, currency: str) -> str:
     """Write `1,234.56 USD`; a dash where there is no amount."""
-    return "-" if amount_minor is None else f"{amount_text(amount_minor, currency)} {currency}"
+    return "—" if amount_minor is None else f"{amount_text(amount_minor, currency)} {currency}"
+
+
+@register.filter
+def exact(value: str, currency: str) -> str:
+    """Write an unrounded amount with the decimals of its currency at least.
+
+    >>> exact("95.2", "USD"), exact("0.123456", "USD"), exact("1190", "JPY")
+    ('95.20', '0.123456', '1,190')
+    """
+    digits = max(len(value.partition(".")[2]), currency_exponent(currency))
+    return f"{Decimal(value):,.{digits}f}"
 
 
 @register.filter

@@ -75,7 +75,8 @@ def credit_new(request: HttpRequest, reference: str) -> HttpResponse:
         else:
             return redirect("finance_credit", note_id=note.pk)
     context = {"invoice": invoice, "form": form}
-    return render(request, "billing/finance/credit_new.html", context)
+    status = 422 if form.is_bound else 200
+    return render(request, "billing/finance/credit_new.html", context, status=status)
 
 
 def _note(note_id: str) -> CreditNote:
@@ -88,16 +89,23 @@ def _note(note_id: str) -> CreditNote:
 @require_GET
 @finance_only
 def credit_page(request: HttpRequest, note_id: str) -> HttpResponse:
-    note = _note(note_id)
+    return _credit_page(request, _note(note_id))
+
+
+def _credit_page(request: HttpRequest, note: CreditNote, *, problem: str = "") -> HttpResponse:
+    """problem   what is wrong with the reason that was sent"""
     context = {
         "note": note,
         "lines": note.lines.order_by("pk"),
         "others": note.invoice.credit_notes.exclude(pk=note.pk).order_by("pk"),
         "movements": note.movements.order_by("at"),
-        "audit": AuditEvent.objects.filter(target=note.pk).order_by("-id")[:30],
+        "audit": AuditEvent.objects.filter(target=note.pk).order_by("-at", "-id")[:30],
         "may_void": note.state in {NoteState.DRAFT, NoteState.APPROVED},
+        "as_of": now(),
+        "problem": problem,
     }
-    return render(request, "billing/finance/credit.html", context)
+    status = 422 if problem else 200
+    return render(request, "billing/finance/credit.html", context, status=status)
 
 
 @require_POST
@@ -114,8 +122,7 @@ def credit_decide(request: HttpRequest, note_id: str) -> HttpResponse:
                     note_id=note.pk, content_hash=seen, actor=actor, now=now()
                 )
             case "void" if not reason:
-                messages.error(request, _("Give a reason."))
-                return redirect("finance_credit", note_id=note_id)
+                return _credit_page(request, note, problem=_("Give a reason."))
             case "void":
                 credit_notes.credit_note_void(
                     note_id=note.pk, reason=reason, actor=actor, now=now()
@@ -162,10 +169,17 @@ def dispute_list(request: HttpRequest) -> HttpResponse:
 @finance_only
 def finding_list(request: HttpRequest) -> HttpResponse:
     """List what reconciliation found: open findings block the close of their customer."""
+    return findings_page(request)
+
+
+def findings_page(request: HttpRequest, *, refused: str = "") -> HttpResponse:
+    """refused   the finding that was to be resolved without a reason"""
     rows = Finding.objects.select_related("organization", "invoice")
     context = {
         "open_rows": rows.filter(resolved_at__isnull=True).order_by("found_at", "pk"),
         "page": page_of(request, rows.filter(resolved_at__isnull=False).order_by("-resolved_at")),
+        "refused": refused,
         "as_of": now(),
     }
-    return render(request, "billing/finance/findings.html", context)
+    status = 422 if refused else 200
+    return render(request, "billing/finance/findings.html", context, status=status)

@@ -1,5 +1,6 @@
 """The customer's money pages under `/app/<org>`: home, billing, invoices, the card."""
 
+from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -20,10 +21,11 @@ from billing.views.access import MONEY_ROLES, organization_of
 from billing.views.credits import note_pdf_answer
 from billing.views.finance import pdf_answer
 from metering.errors import MeteringUnavailableError
-from metering.queries import Dimension, UsageFilter
+from metering.queries import Dimension, UsageFilter, UsageReport
 from portal.clock import now, wall_now
 from portal.models import Organization
 from portal.usage import reader
+from portal.views.verdicts import remedy_of
 
 LAST_ERRORS = 5
 
@@ -53,7 +55,8 @@ def _last_errors(organization: Organization, rows: list[PlanRow]) -> list[Any]:
         found = reader().requests(where, limit=200)
     except MeteringUnavailableError:
         return []
-    return [row for row in found if row.status >= 400][:LAST_ERRORS]
+    failed = [row for row in found if row.status >= 400]
+    return [(row, remedy_of(row).meaning) for row in failed[:LAST_ERRORS]]
 
 
 @require_GET
@@ -122,8 +125,20 @@ def invoice_line(request: HttpRequest, org: str, number: str, line_id: str) -> H
             {"row": row, "units": row.quantities.get(line.meter, 0)}
             for row in (usage.rows if usage else ())
         ],
+        "sums": _charge_sums(usage, line.meter),
     }
     return render(request, "billing/app/line.html", context)
+
+
+def _charge_sums(usage: UsageReport | None, meter: str) -> list[dict[str, Any]]:
+    """Add the rows up by charge: what is billed is the quantity of the line."""
+    sums: dict[str, dict[str, Any]] = {}
+    for row in usage.rows if usage else ():
+        charge = row.group[Dimension.CHARGE]
+        one = sums.setdefault(charge, {"charge": charge, "events": 0, "units": Decimal(0)})
+        one["events"] += row.events
+        one["units"] += row.quantities.get(meter, 0)
+    return [sums[charge] for charge in sorted(sums)]
 
 
 @require_GET

@@ -6,6 +6,7 @@ may read every other's errors.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -22,6 +23,9 @@ from portal.errors import PortalError
 from portal.permissions import public_page
 from portal.views.internal import POLL_PROBLEMS
 
+_MEANINGS: Final[dict[str, str | Promise]] = {
+    "unsupported_media_type": _("The body is of another media type."),  # theirs has a blank
+}
 Coded = type[PortalError] | type[BillingError] | type[MeteringError]
 
 
@@ -31,7 +35,7 @@ class Entry:
 
     code: str
     status: int
-    meaning: str
+    meaning: str | Promise
     remedy: str | Promise
 
 
@@ -58,7 +62,12 @@ def error_sections() -> tuple[Section, ...]:
         Entry(p.code, p.status, p.title, REMEDIES.get(p.code, "")) for p in PROBLEMS.values()
     ]
     api = [
-        Entry(code, kind.status_code, str(kind.default_detail), REMEDIES.get(code, ""))
+        Entry(
+            code,
+            kind.status_code,
+            _MEANINGS.get(code) or str(kind.default_detail),
+            REMEDIES.get(code, ""),
+        )
         for kind, code in API_CODES.items()
     ]
     polls = [Entry(c, s, text, REMEDIES.get(c, "")) for s, (c, text) in POLL_PROBLEMS.items()]

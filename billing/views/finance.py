@@ -7,7 +7,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_GET, require_POST
 
 from billing.errors import BillingError
@@ -31,6 +31,7 @@ from billing.services.payments import invoice_void
 from billing.services.reconcile import invoice_reconcile
 from billing.states import CREDITABLE, InvoiceState, can_move
 from billing.views.access import finance_only, signed_in
+from billing.views.credits import findings_page
 from gateway.contracts.access_log import Charge
 from metering.errors import MeteringUnavailableError
 from metering.queries import Dimension, UsageFilter, UsageReport
@@ -92,8 +93,15 @@ def queue_approve(request: HttpRequest) -> HttpResponse:
     """Approve the clean drafts that the page showed, each by the hash it showed."""
     pairs = [value.partition(":")[::2] for value in request.POST.getlist("clean")]
     approved, left = review.clean_approve(actor=signed_in(request), now=now(), hashes=dict(pairs))
-    text = _("%(approved)s drafts approved, %(left)s left out because they changed.")
-    messages.success(request, text % {"approved": approved, "left": left})
+    text = ngettext("%(count)s draft approved.", "%(count)s drafts approved.", approved)
+    messages.success(request, text % {"count": approved})
+    if left:
+        text = ngettext(
+            "%(count)s left out because it changed.",
+            "%(count)s left out because they changed.",
+            left,
+        )
+        messages.warning(request, text % {"count": left})
     return redirect("finance_review")
 
 
@@ -122,7 +130,11 @@ def _usage_by_route(invoice: Invoice) -> dict[str, Any] | None:
 @finance_only
 def invoice_review(request: HttpRequest, reference: str) -> HttpResponse:
     """Show the invoice as the customer sees it, beside what it rests on."""
-    invoice = get_object_or_404(invoice_named(reference))
+    return _review_page(request, get_object_or_404(invoice_named(reference)))
+
+
+def _review_page(request: HttpRequest, invoice: Invoice, *, problem: str = "") -> HttpResponse:
+    """problem   what is wrong with the reason that was sent"""
     lines = list(invoice.lines.all())
     context = {
         "invoice": invoice,
@@ -130,7 +142,7 @@ def invoice_review(request: HttpRequest, reference: str) -> HttpResponse:
         "snapshots": evidence_list(lines),
         "usage": _usage_by_route(invoice),
         "policy": count_policy_text(invoice.plan_version.limits.get("count_policy")),
-        "audit": AuditEvent.objects.filter(target=invoice.pk).order_by("-id")[:30],
+        "audit": AuditEvent.objects.filter(target=invoice.pk).order_by("-at", "-id")[:30],
         "baseline": baseline_of(invoice),
         "chain": Invoice.objects.filter(period=invoice.period).order_by("n"),
         "payments": invoice.payments.order_by("attempt"),
@@ -146,8 +158,10 @@ def invoice_review(request: HttpRequest, reference: str) -> HttpResponse:
             "credit": invoice.state in CREDITABLE,
         },
         "as_of": now(),
+        "problem": problem,
     }
-    return render(request, "billing/finance/review.html", context)
+    status = 422 if problem else 200
+    return render(request, "billing/finance/review.html", context, status=status)
 
 
 @require_POST
@@ -157,8 +171,7 @@ def invoice_decide(request: HttpRequest, reference: str) -> HttpResponse:
     invoice, actor = get_object_or_404(invoice_named(reference)), signed_in(request)
     decision, reason = request.POST.get("decision", ""), request.POST.get("reason", "").strip()
     if decision in {"hold", "void"} and not reason:
-        messages.error(request, _("Give a reason."))
-        return redirect("finance_invoice", reference=reference)
+        return _review_page(request, invoice, problem=_("Give a reason."))
     try:
         _decide(invoice, decision, reason, request.POST.get("content_hash", ""), actor)
     except BillingError as error:
@@ -259,7 +272,11 @@ def payments(request: HttpRequest) -> HttpResponse:
 @finance_only
 def reconcile(request: HttpRequest, reference: str) -> HttpResponse:
     """Show the four totals of one invoice; what differs is kept as a finding."""
-    invoice = get_object_or_404(invoice_named(reference))
+    return _reconcile_page(request, get_object_or_404(invoice_named(reference)))
+
+
+def _reconcile_page(request: HttpRequest, invoice: Invoice, *, refused: str = "") -> HttpResponse:
+    """refused   the finding that was to be resolved without a reason"""
     totals, problem = None, ""
     try:
         totals = invoice_reconcile(
@@ -272,20 +289,25 @@ def reconcile(request: HttpRequest, reference: str) -> HttpResponse:
         "totals": totals,
         "problem": problem,
         "findings": Finding.objects.filter(invoice=invoice).order_by("-found_at"),
+        "refused": refused,
         "as_of": now(),
     }
-    return render(request, "billing/finance/reconcile.html", context)
+    status = 422 if refused else 200
+    return render(request, "billing/finance/reconcile.html", context, status=status)
 
 
 @require_POST
 @finance_only
 def finding_close(request: HttpRequest, finding_id: str) -> HttpResponse:
-    finding = get_object_or_404(Finding, pk=finding_id)
+    """Resolve a finding with a reason; the page it was asked on comes back."""
+    finding = get_object_or_404(Finding.objects.select_related("invoice"), pk=finding_id)
     reason = request.POST.get("reason", "").strip()
-    if reason:
-        finding_resolve(finding_id=finding_id, reason=reason, actor=signed_in(request), now=now())
-    else:
-        messages.error(request, _("Give a reason."))
-    if finding.invoice_id and request.POST.get("back") != "list":
-        return redirect("finance_reconcile", reference=finding.invoice_id)
-    return redirect("finance_findings")
+    invoice = None if request.POST.get("back") == "list" else finding.invoice
+    if not reason and invoice is None:
+        return findings_page(request, refused=finding.pk)
+    if not reason and invoice is not None:
+        return _reconcile_page(request, invoice, refused=finding.pk)
+    finding_resolve(finding_id=finding_id, reason=reason, actor=signed_in(request), now=now())
+    if invoice is None:
+        return redirect("finance_findings")
+    return redirect("finance_reconcile", reference=invoice.pk)

@@ -19,6 +19,7 @@ from portal.services.subscriptions import (
     subscription_cancel_undo,
     subscription_change_undo,
 )
+from portal.views.badges import subscription_badge
 
 
 def own_subscription(organization: Organization, subscription_id: str) -> Subscription:
@@ -50,7 +51,14 @@ def org_plan(request: HttpRequest, member: Membership) -> HttpResponse:
     rows = plan_rows(organization=member.organization, at=at)
     context = {
         "organization": member.organization,
-        "rows": [(row, plan_words(row.version) if row.version else None) for row in rows],
+        "rows": [
+            (
+                row,
+                plan_words(row.version) if row.version else None,
+                subscription_badge(row.subscription, at),
+            )
+            for row in rows
+        ],
         "as_of": at,
         "may_manage": may_manage(member),
     }

@@ -1,8 +1,9 @@
 """Plays the demo's past as real requests, a day at a time, until the sandbox's clock is today's.
 
 Runs against a started installation whose clock lies in the past (`seed --days`). Every day the
-customers call the gateway, then the clock moves a day on: periods end, close and become drafts on
-the way, as they do in life. Interrupted, it goes on at the next start, where the clock stands.
+customers call the gateway, what they crossed is mailed, then the clock moves a day on: periods
+end, close and become drafts on the way, as they do in life. Interrupted, it goes on at the next
+start, where the clock stands.
 """
 
 import argparse
@@ -24,11 +25,14 @@ import aiohttp  # noqa: E402 - Django must be set up first
 from django.conf import settings  # noqa: E402
 
 from billing.services.close import due_list  # noqa: E402
+from billing.tasks import scan_alerts  # noqa: E402
 from deploy.demo.seed import CUSTOMERS, KEYS_FILE, DemoCustomer  # noqa: E402
 from deploy.demo.traffic import request_of  # noqa: E402
+from metering.queries import UsageFilter  # noqa: E402
 from portal import clock  # noqa: E402
-from portal.models import NodeBoot, SnapshotDirty, SnapshotVersion  # noqa: E402
+from portal.models import NodeBoot, SnapshotDirty, SnapshotVersion, UsageAlert  # noqa: E402
 from portal.services.clock_control import clock_advance  # noqa: E402
+from portal.usage import reader  # noqa: E402
 
 A_DAY = timedelta(days=1)
 LANES = 8
@@ -89,6 +93,23 @@ def wait_for(ready: Callable[[], bool], what: str) -> None:
         time.sleep(POLL_S)
 
 
+def notice(sent: int, day: datetime) -> None:
+    """Let the product notice what the day's calls have crossed, before the day is over.
+
+    In life the scan looks every minute; here a day takes a second, and an alert of a window that
+    is over is mailed to nobody. It is the same task, and the worker sends the mails.
+    """
+    where = UsageFilter(start=day, end=clock.now() + A_DAY, everyone=True)
+    wait_for(
+        lambda: reader().usage(where).total.events >= sent, "The recording of the day's calls"
+    )
+    scan_alerts()
+    waiting = UsageAlert.objects.filter(notified_at__isnull=True)
+    wait_for(
+        lambda: not waiting.exclude(window_end__lte=clock.now()).exists(), "Mailing the alerts"
+    )
+
+
 def step() -> None:
     """Move the product's time on by a day, at most to the machine's time."""
     wall = clock.wall_now()
@@ -112,7 +133,10 @@ def replay(keys: dict[str, str]) -> int:
     sent = 0
     wait_for(in_force, "The gateway's first snapshot")
     while clock.offset() < timedelta(0):
-        sent += _send(keys, clock.now())
+        day = clock.now()
+        today = _send(keys, day)
+        notice(today, day)
+        sent += today
         step()
     wait_for(lambda: not due_list(now=clock.now(), grace_s=0), "The close of last month")
     return sent

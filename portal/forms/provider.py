@@ -196,14 +196,16 @@ class RouteForm(forms.Form):
 
 
 class OpenApiForm(forms.Form):
-    upstream = forms.ModelChoiceField(label=_("Upstream"), queryset=Upstream.objects.all())
+    upstream = forms.ModelChoiceField(
+        label=_("Upstream"), queryset=Upstream.objects.all(), empty_label=_("Choose an upstream")
+    )
     path_prefix = forms.CharField(
         label=_("Path prefix"),
         required=False,
         help_text=_("Put in front of every path at the gateway, like /maps."),
     )
     file = forms.FileField(label=_("OpenAPI file (3.0 or 3.1)"), required=False)
-    text = forms.CharField(label=_("or its text"), required=False, widget=_area(12))
+    text = forms.CharField(label=_("Or its text"), required=False, widget=_area(12))
 
     @property
     def document_field(self) -> str:
@@ -320,7 +322,11 @@ def offered_versions() -> Any:
 
 
 class SubscribeForm(forms.Form):
-    version = _VersionChoice(label=_("Plan version"), queryset=PlanVersion.objects.none())
+    version = _VersionChoice(
+        label=_("Plan version"),
+        queryset=PlanVersion.objects.none(),
+        empty_label=_("Choose a version"),
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -355,10 +361,10 @@ class ClockForm(forms.Form):
     """One step forward: by a length, or to an instant."""
 
     by = forms.ChoiceField(
-        label=_("By"),
+        label=_("Move by"),
         required=False,
         choices=[
-            ("", _("choose…")),
+            ("", _("Choose a length")),
             ("3600", _("1 hour")),
             ("86400", _("1 day")),
             ("604800", _("1 week")),
@@ -366,7 +372,7 @@ class ClockForm(forms.Form):
         ],
     )
     to = forms.DateTimeField(
-        label=_("or to (UTC)"),
+        label=_("Or to an instant, UTC"),
         required=False,
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
     )
@@ -392,7 +398,10 @@ class AuditFilterForm(forms.Form):
     actor = forms.CharField(label=_("By"), required=False, max_length=160)
     target = forms.CharField(label=_("Target"), required=False, max_length=80)
     organization = forms.ModelChoiceField(
-        label=_("Organization"), required=False, queryset=Organization.objects.order_by("name")
+        label=_("Organization"),
+        required=False,
+        queryset=Organization.objects.order_by("name"),
+        empty_label=_("Every organization"),
     )
 
 

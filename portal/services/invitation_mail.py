@@ -21,6 +21,7 @@ def invitation_mail_send(*, invitation: Invitation, token: str) -> bool:
         "organization": invitation.organization,
         "inviter": invitation.invited_by,
         "link": link,
+        "role": invitation.get_role_display(),
     }
     body = render_to_string("emails/invitation.txt", context)
     subject = _("%(inviter)s invites you to %(organization)s") % {

@@ -103,6 +103,15 @@ ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "optional"
 ACCOUNT_ADAPTER = "portal.services.accounts.AccountAdapter"
+ACCOUNT_FORMS = {
+    "login": "portal.forms.account.LoginForm",
+    "signup": "portal.forms.account.SignupForm",
+    "add_email": "portal.forms.account.AddEmailForm",
+    "change_password": "portal.forms.account.ChangePasswordForm",
+    "reset_password": "portal.forms.account.ResetPasswordForm",
+    "reset_password_from_key": "portal.forms.account.ResetPasswordKeyForm",
+    "reauthenticate": "portal.forms.account.ReauthenticateForm",
+}
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300  # before a live key is made or a role changed
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_SESSION_REMEMBER = True

@@ -8,7 +8,7 @@ from babel.numbers import format_currency, format_decimal
 from django import template
 from django.utils.translation import get_language, gettext, to_locale
 
-from gateway.contracts.access_log import format_time
+from gateway.contracts.access_log import Charge, format_time
 from portal.core.money import minor_to_major
 
 register = template.Library()
@@ -40,6 +40,27 @@ def quantity(value: Decimal | int | str | None) -> str:
         return format_decimal(Decimal(str(value)), format="#,##0.############", locale=_locale())
     except InvalidOperation:
         return str(value)
+
+
+@register.filter
+def charge_label(charge: str) -> str:
+    """Name what a request cost, in a table; an unknown code is shown as it is."""
+    names = {
+        Charge.BILLED: gettext("Billed"),
+        Charge.COUNTED: gettext("Quota only"),
+        Charge.FREE: gettext("Free"),
+    }
+    return names.get(Charge(charge), charge) if charge in set(Charge) else charge
+
+
+@register.filter
+def action_words(action: str) -> str:
+    """Write an audit action as people read it.
+
+    >>> action_words("credit_note.approve")
+    'Credit note: approve'
+    """
+    return action.replace("_", " ").replace(".", ": ").capitalize()
 
 
 @register.filter

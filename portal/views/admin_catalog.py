@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from portal import clock
@@ -110,6 +111,7 @@ def api_edit(request: HttpRequest, api_id: str) -> HttpResponse:
 @admin_only
 def api_remove(request: HttpRequest, api_id: str) -> HttpResponse:
     api = get_object_or_404(Api, pk=api_id)
+    routes = api.routes.count()
 
     def act() -> str:
         api_delete(api=api, actor=person_of(request), now=clock.now())
@@ -119,8 +121,12 @@ def api_remove(request: HttpRequest, api_id: str) -> HttpResponse:
         request,
         title=_("Delete %(name)s?") % {"name": api.name},
         effects=[
-            _("%(count)s routes go with it; calls to them get 404.")
-            % {"count": api.routes.count()},
+            ngettext(
+                "%(count)s route goes with it; calls to it get 404.",
+                "%(count)s routes go with it; calls to them get 404.",
+                routes,
+            )
+            % {"count": routes},
             _("Usage that was recorded stays."),
         ],
         crumbs=[_apis_crumb(), _api_crumb(api), Crumb(_("Delete"))],
@@ -284,12 +290,22 @@ def upstream_remove(request: HttpRequest, upstream_id: str) -> HttpResponse:
     return confirm_page(
         request,
         title=_("Delete upstream %(name)s?") % {"name": upstream.name},
-        effects=[_("%(count)s routes use it now.") % {"count": upstream.routes.count()}],
+        effects=[_upstream_effect(upstream.routes.count())],
         crumbs=[_apis_crumb(), _upstreams_crumb(), Crumb(_("Delete"))],
         submit=_("Delete upstream"),
         act=act,
         done=_("The upstream is gone."),
     )
+
+
+def _upstream_effect(routes: int) -> str:
+    if not routes:
+        return _("No route uses it.")
+    return ngettext(
+        "%(count)s route uses it: give that route another upstream first.",
+        "%(count)s routes use it: give them another upstream first.",
+        routes,
+    ) % {"count": routes}
 
 
 @require_POST

@@ -1,5 +1,6 @@
 """Customers and their subscriptions, as the provider's people see and change them."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +24,7 @@ from portal.models import (
     Subscription,
 )
 from portal.permissions import person_of
-from portal.selectors import customer_search, not_over, subscription_phase
+from portal.selectors import customer_search, not_over
 from portal.services.subscriptions import (
     soonest_change,
     subscription_cancel,
@@ -45,6 +46,8 @@ from portal.views.admin_pages import (
     query_without_page,
     staff_only,
 )
+from portal.views.badges import organization_badge, subscription_badge
+from portal.views.keys import key_state
 
 _form_methods = require_http_methods(["GET", "POST"])
 _RECENT = 15
@@ -74,13 +77,19 @@ def customer_list(request: HttpRequest) -> HttpResponse:
         "page": page,
         "query": query_without_page(request),
         "searched": text,
-        "rows": [(row, counts.get(row.pk, 0), _running(row, now)) for row in page.object_list],
+        "rows": [_customer_row(row, counts.get(row.pk, 0), now) for row in page.object_list],
     }
     return render(request, "portal/admin/customers.html", context)
 
 
-def _running(organization: Organization, now: datetime) -> list[Subscription]:
-    return [s for s in organization.subscriptions.all() if s.ends_at is None or s.ends_at > now]
+def _customer_row(organization: Organization, members: int, now: datetime) -> dict[str, Any]:
+    running = _running(organization.subscriptions.all(), now)
+    badge = organization_badge(organization, has_plan=bool(running))
+    return {"row": organization, "members": members, "running": running, "badge": badge}
+
+
+def _running(subscriptions: Iterable[Subscription], now: datetime) -> list[Subscription]:
+    return [s for s in subscriptions if s.ends_at is None or s.ends_at > now]
 
 
 @require_GET
@@ -94,13 +103,18 @@ def customer_detail(request: HttpRequest, organization_id: str) -> HttpResponse:
         .order_by("-starts_at")
     )
     keys = Credential.objects.filter(consumer__organization=organization)
+    events = AuditEvent.objects.filter(organization=organization)
     context = {
         "organization": organization,
         "members": organization.memberships.select_related("user").order_by("created_at"),
         "consumers": organization.consumers.annotate(keys=Count("credentials")).order_by("name"),
-        "keys": keys.select_related("consumer").order_by("-created_at")[:50],
+        "keys": [
+            (key, key_state(key, at=now))
+            for key in keys.select_related("consumer").order_by("-created_at")[:50]
+        ],
+        "badge": organization_badge(organization, has_plan=bool(_running(subscriptions, now))),
         "subscriptions": [_described(s, now) for s in subscriptions],
-        "events": AuditEvent.objects.filter(organization=organization).order_by("-id")[:_RECENT],
+        "events": events.order_by("-at", "-id")[:_RECENT],
         "now": now,
         "usage": _usage(organization, now),
     }
@@ -117,20 +131,8 @@ def _described(subscription: Subscription, now: datetime) -> dict[str, Any]:
         "segments": segments,
         "current": begun[-1] if begun else None,
         "planned": planned[-1] if planned and begun else None,
-        "state": subscription_state(subscription, now),
+        "state": subscription_badge(subscription, now),
     }
-
-
-def subscription_state(subscription: Subscription, now: datetime) -> tuple[str, str]:
-    """Return (badge kind, word) for a subscription."""
-    return {
-        "ended": ("", _("ended")),
-        "paused": ("warn", _("paused")),
-        "cancelled": ("warn", _("cancelled")),
-        "to_come": ("info", _("to come")),
-        "in_trial": ("info", _("in trial")),
-        "active": ("ok", _("active")),
-    }[subscription_phase(subscription, now=now)]
 
 
 def _usage(organization: Organization, now: datetime) -> list[dict[str, Any]] | None:

@@ -100,7 +100,7 @@ def confirm_page(
         "refusal": refusal,
         "cancel_url": crumbs[-2].url,
     }
-    status = 409 if refusal else 200
+    status = 409 if refusal else 422 if form and form.errors else 200
     return render(request, "portal/admin/confirm.html", context, status=status)
 
 

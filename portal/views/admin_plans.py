@@ -7,6 +7,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from portal import clock
@@ -232,7 +233,11 @@ def version_publish(request: HttpRequest, version_id: str) -> HttpResponse:
         effects=[
             _("From now on nobody can change this version; a change is a new version."),
             _("New subscriptions get it at once."),
-            _("%(count)s subscriptions stay on their version until you move them.")
+            ngettext(
+                "%(count)s subscription stays on its version until you move it.",
+                "%(count)s subscriptions stay on their version until you move them.",
+                on_it,
+            )
             % {"count": on_it},
         ],
         crumbs=[

@@ -203,16 +203,16 @@ def _boot_state(
     boot: NodeBoot, node: Node, newest: SnapshotVersion | None, wall: datetime
 ) -> tuple[str, str]:
     if node.written_off_at and boot.first_seen_at <= node.written_off_at:
-        return "", _("written off")
+        return "", _("Written off")
     if node.retired_at and boot.first_seen_at <= node.retired_at:
-        return "", _("retired")
+        return "", _("Retired")
     if wall - boot.last_seen_at > CONNECTED_WITHIN:
-        return "warn", _("silent")
+        return "warn", _("Silent")
     if boot.refused_version is not None:
-        return "bad", _("refused version %(version)s") % {"version": boot.refused_version}
+        return "bad", _("Refused version %(version)s") % {"version": boot.refused_version}
     if newest and boot.acknowledged_version != newest.version:
-        return "warn", _("behind")
-    return "ok", _("up to date")
+        return "warn", _("Behind")
+    return "ok", _("Up to date")
 
 
 @_form_methods

@@ -204,7 +204,8 @@ def key_rotate(request: HttpRequest, member: Membership, key_id: str) -> HttpRes
         "ended": is_ended(key, now=at) or key.rotated_to_id is not None,
         "usage_down": activity.unavailable,
     }
-    return render(request, "portal/app/key_rotate.html", context)
+    status = 422 if form.is_bound else 200
+    return render(request, "portal/app/key_rotate.html", context, status=status)
 
 
 @never_cache

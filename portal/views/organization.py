@@ -40,5 +40,5 @@ def org_settings(request: HttpRequest, member: Membership) -> HttpResponse:
         messages.success(request, _("Saved."))
         return redirect("org_settings", organization.slug)
     context = {"organization": organization, "forms": forms, "may_rename": may_rename}
-    status = 400 if request.method == "POST" else 200
+    status = 422 if request.method == "POST" else 200
     return render(request, "portal/app/settings.html", context, status=status)

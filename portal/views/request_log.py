@@ -17,11 +17,13 @@ from portal.core.usage_view import build_range, status_class
 from portal.models import Credential, Environment, Membership
 from portal.permissions import KEY_ROLES, member_required
 from portal.selectors import key_list
+from portal.templatetags.ledger import charge_label
 from portal.usage import reader
-from portal.views.verdicts import charge_label, remedy_of, verdict_of
+from portal.views.verdicts import remedy_of, verdict_of
 
 PAGE_ROWS: Final = 50
 LOG_RANGE: Final = "30d"
+_ENVIRONMENTS: Final = dict(Environment.choices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ def _line(row: RequestRow, keys: dict[str, Credential]) -> dict[str, Any]:
             status_class(row.status)
         ],
         "charge": charge_label(row.charge),
+        "environment": _ENVIRONMENTS.get(row.environment, row.environment),
         "verdict": verdict_of(row),
         "key": keys.get(row.credential_id),
     }

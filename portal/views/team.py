@@ -47,7 +47,7 @@ def team(request: HttpRequest, member: Membership) -> HttpResponse:
         "me": member,
     }
     return render(
-        request, "portal/app/team.html", context, status=400 if form and form.is_bound else 200
+        request, "portal/app/team.html", context, status=422 if form and form.is_bound else 200
     )
 
 
@@ -99,7 +99,7 @@ def member_change(request: HttpRequest, member: Membership, person_id: str) -> H
             messages.success(request, _("The role is changed."))
             return redirect("team", member.organization.slug)
     context = {"organization": member.organization, "other": other, "form": form}
-    status = 400 if form.is_bound else 200
+    status = 422 if form.is_bound else 200
     return render(request, "portal/app/member_change.html", context, status=status)
 
 

@@ -138,13 +138,3 @@ def remedy_of(row: RequestRow) -> Remedy:
         gettext_lazy("The API refused the request."),
         gettext_lazy("The answer's body says what it expects."),
     )
-
-
-def charge_label(charge: str) -> str:
-    """Name a charge in a table."""
-    names = {
-        Charge.BILLED: _("Billed"),
-        Charge.COUNTED: _("Quota only"),
-        Charge.FREE: _("Free"),
-    }
-    return names.get(Charge(charge), charge) if charge in set(Charge) else charge

@@ -303,6 +303,7 @@ def _scene(builder: Builder) -> Scene:
     paid = Invoice.objects.get(period=builder.period("northwind", 0), kind="period")
     version = PlanVersion.objects.get(plan__slug="growth", published_at__isnull=True)
     newest = reader().requests(_ever(org, builder), limit=1)[0]
+    forgetful = org.memberships.get(user__email="grace@northwind.example").user
     builder.objects |= {
         "request_id": newest.request_id,
         "api_id": version.plan.apis.get().pk,
@@ -317,7 +318,7 @@ def _scene(builder: Builder) -> Scene:
         "paid": paid.pk,
         "held": Invoice.objects.get(state="held").pk,
         "found": str(Finding.objects.get().invoice_id),
-        **_mailed(builder.owners["northwind"]),
+        **_mailed(builder.owners["northwind"], forgetful=forgetful),
         "published_id": PlanVersion.objects.get(plan__slug="growth", number=1).pk,
         "number": str(paid.number),
         "line_id": paid.lines.exclude(meter="")[0].pk,
@@ -332,12 +333,15 @@ def _scene(builder: Builder) -> Scene:
     )
 
 
-def _mailed(owner: User) -> dict[str, str]:
-    """Make what stands in the links of mails: a password reset, a new address to confirm."""
+def _mailed(owner: User, *, forgetful: User) -> dict[str, str]:
+    """Make what stands in the links of mails: a password reset, a new address to confirm.
+
+    forgetful   signs in nowhere in the scene: a sign-in ends the link
+    """
     address = EmailAddress.objects.create(user=owner, email="ada@new.example")
     return {
-        "uidb36": user_pk_to_url_str(owner),
-        "reset_key": default_token_generator.make_token(owner),
+        "uidb36": user_pk_to_url_str(forgetful),
+        "reset_key": default_token_generator.make_token(forgetful),
         "key": EmailConfirmationHMAC(address).key,
     }
 

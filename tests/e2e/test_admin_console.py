@@ -99,6 +99,6 @@ def test_a_customer_is_found_and_subscribed(visitor: Visitor) -> None:
     page.get_by_role("link", name="Subscribe").click()
     page.get_by_label("Plan version").select_option(index=1)
     page.get_by_role("button", name="Subscribe").click()
-    assert "active" in (page.text_content("main") or "")
+    assert "Active" in (page.text_content("main") or "")
     assert Subscription.objects.get().organization_id == console.objects["organization_id"]
     assert Api.objects.exists()

@@ -39,7 +39,7 @@ def test_first_call(visitor: Visitor, javascript: bool) -> None:
     with override(log):
         page = visitor.open("/", javascript=javascript)
         page.get_by_role("main").get_by_role("link", name="Get API key").click()
-        page.get_by_label("Email").fill("ada@example.test")
+        page.get_by_label("E-mail address").fill("ada@example.test")
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Create account").click()
         expect(page).to_have_url(f"{visitor.base_url}/start")

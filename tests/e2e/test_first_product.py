@@ -62,10 +62,10 @@ def api_make(page: Page) -> None:
     press(page, "Create API")
     page.get_by_role("main").get_by_role("link", name="Import OpenAPI").first.click()
     page.get_by_label("Upstream").select_option(label="world-data")
-    page.get_by_label("or its text").fill("openapi: [")
+    page.get_by_label("Or its text").fill("openapi: [")
     press(page, "Import")
-    refused(page, "or its text (optional)")
-    page.get_by_label("or its text").fill("")
+    refused(page, "Or its text (optional)")
+    page.get_by_label("Or its text").fill("")
     page.get_by_label("OpenAPI file (3.0 or 3.1)").set_input_files(OPENAPI)
     press(page, "Import")
     expect(page.get_by_role("region", name="Routes").last).to_contain_text("/v1/countries")
@@ -144,7 +144,7 @@ def test_from_nothing_to_a_customer(visitor: Visitor, outside: Outside, javascri
     assert choice.evaluate("select => select.validity.valueMissing")
     choice.select_option(index=1)
     press(page, "Subscribe")
-    expect(page.get_by_role("region", name="Subscriptions").last).to_contain_text("active")
+    expect(page.get_by_role("region", name="Subscriptions").last).to_contain_text("Active")
     assert Subscription.objects.get().organization == buyer
 
     version = snapshot_publish(now=now())

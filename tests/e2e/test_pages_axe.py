@@ -171,7 +171,7 @@ def test_a_failure_and_an_expired_form_have_pages_too(visitor: Visitor, scene: S
         sweep.visit("error-500", "/app/northwind/usage", who="owner", status=500)
     page = visitor.open("/accounts/login/")
     page.context.clear_cookies()
-    page.get_by_label("Email").fill("ada@northwind.example")
+    page.get_by_label("E-mail address").fill("ada@northwind.example")
     page.get_by_label("Password").fill("never mind")
     page.get_by_role("button", name="Sign in").click()
     assert page.get_by_role("heading", level=1).inner_text() == "The form expired"

@@ -49,7 +49,9 @@ def test_each_threshold_is_mailed_once_to_those_who_pay() -> None:
     first = mail.outbox[0]
     assert "80 % (40,000 of 50,000)" in first.body
     assert "starts anew on 2026-02-01 00:00 UTC" in first.body
+    assert "From 50,000 on, live calls are refused with 429 until then." in first.body
     assert f"/app/{who.organization.slug}/plan" in first.body
+    assert f"the billing members of {who.organization.name}" in first.body
     assert set(first.to) == {who.organization.billing_email, who.owner.email}
 
 
@@ -62,6 +64,18 @@ def test_the_larger_quota_of_an_upgrade_warns_again() -> None:
     )
     assert deliver(reader, JAN + 20 * day) == 2
     assert "80 % (200,000 of 250,000)" in mail.outbox[1].body
+
+
+def test_a_quota_without_a_block_says_that_calls_go_on() -> None:
+    who = customer()
+    limits = {"quotas": [{"meter": "requests", "quota": 10, "block_at_percent": 0}]}
+    plan_changed(
+        who.subscription, to=plan_version(slug="open", limits=limits), at=JAN + timedelta(days=1)
+    )
+    reader = FakeUsageReader(crossings=[crossing(who, 80, JAN + timedelta(days=9))])
+    deliver(reader, JAN + timedelta(days=9))
+    assert "go on and are priced as your plan says" in mail.outbox[0].body
+    assert "refused" not in mail.outbox[0].body
 
 
 def test_a_window_that_is_over_is_kept_but_not_mailed() -> None:

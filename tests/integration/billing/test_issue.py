@@ -139,7 +139,11 @@ def test_a_declined_card_leaves_it_open_until_it_is_paid() -> None:
     assert (invoice.state, invoice.next_attempt_at) == ("open", JAN + timedelta(days=3))
     held = Organization.objects.get(pk=who.organization.pk)
     assert (held.past_due_since, held.blocked_at) == (JAN, None)
-    assert "declined" in mail.outbox[0].body
+    letter = mail.outbox[0].body
+    assert f"49.00 USD for invoice {invoice.number} was declined" in letter
+    assert "We will try again on 2026-01-04 UTC." in letter
+    assert "Calls go on until 2026-01-08 UTC" in letter
+    assert f"/app/{who.organization.slug}/billing" in letter
     assert collect(invoice, collector, JAN + timedelta(days=2)).payments.count() == 1
     assert block_due(now=JAN + timedelta(days=6)) == 0
     second = JAN + timedelta(days=3)

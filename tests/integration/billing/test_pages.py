@@ -74,7 +74,9 @@ def test_finance_approves_what_it_saw() -> None:
     url = reverse("finance_decide", args=[draft.pk])
     client.post(url, {"decision": "approve", "content_hash": "stale"})
     assert Invoice.objects.get(pk=draft.pk).state == "draft"
-    client.post(url, {"decision": "void"})
+    refused = client.post(url, {"decision": "void"})
+    assert refused.status_code == 422
+    assert 'aria-describedby="reason_error"' in refused.content.decode()
     assert Invoice.objects.get(pk=draft.pk).state == "draft"
     page = client.get(reverse("finance_invoice", args=[draft.pk]))
     assert draft.content_hash in page.content.decode()
@@ -174,7 +176,7 @@ def test_finance_credits_an_invoice_and_approves_what_it_saw() -> None:
     page = client.get(reverse("finance_invoice", args=[invoice.pk])).content.decode()
     url = reverse("finance_credit_new", args=[invoice.pk])
     assert url in page
-    assert "up to 49.00 USD" in client.get(url).content.decode()
+    assert "Up to 49.00 USD" in client.get(url).content.decode()
     fields = {"reason_code": "outage", "reason": "Outage", "settlement": "refund"}
     for wrong in (
         {},
@@ -182,7 +184,7 @@ def test_finance_credits_an_invoice_and_approves_what_it_saw() -> None:
         {f"line-{line.pk}": "1.001"},
         {"goodwill": "x"},
     ):
-        assert client.post(url, fields | wrong).status_code == 200
+        assert client.post(url, fields | wrong).status_code == 422
         assert not CreditNote.objects.exists()
     answer = client.post(url, fields | {f"line-{line.pk}": "9.50"})
     note = CreditNote.objects.get()
@@ -193,7 +195,7 @@ def test_finance_credits_an_invoice_and_approves_what_it_saw() -> None:
     assert note.content_hash in client.get(own).content.decode()
     decide = reverse("finance_credit_decide", args=[note.pk])
     client.post(decide, {"decision": "approve", "content_hash": "stale"})
-    client.post(decide, {"decision": "void"})
+    assert client.post(decide, {"decision": "void"}).status_code == 422
     assert CreditNote.objects.get().state == "draft"
     client.post(decide, {"decision": "approve", "content_hash": note.content_hash})
     assert CreditNote.objects.get().state == "approved"
@@ -264,7 +266,9 @@ def test_findings_are_resolved_with_a_reason() -> None:
     listed = reverse("finance_findings")
     assert "They differ" in client.get(listed).content.decode()
     url = reverse("finance_finding", args=[row.pk])
-    client.post(url, {"reason": " ", "back": "list"})
+    refused = client.post(url, {"reason": " ", "back": "list"})
+    assert refused.status_code == 422
+    assert "Give a reason." in refused.content.decode()
     assert Finding.objects.get().resolved_at is None
     assert (
         client.post(url, {"reason": "Paid by wire", "back": "list"}).headers["Location"] == listed

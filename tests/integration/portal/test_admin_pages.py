@@ -25,6 +25,7 @@ from portal.models import (
     User,
 )
 from portal.permissions import access_of
+from portal.services.audit import audit_record
 from portal.services.nodes import node_poll_record
 from portal.services.plans import plan_version_draft
 from portal.services.subscriptions import subscription_create
@@ -372,7 +373,38 @@ def test_customers_are_found_by_what_is_at_hand(console: Console, by: str) -> No
         "id": organization.pk,
     }[by]
     page = console.client.get(reverse("admin_customers"), {"q": text})
-    assert [row.pk for row, *_ in page.context["rows"]] == [organization.pk]
+    assert [row.pk for row in page.context["page"]] == [organization.pk]
+
+
+def test_the_timeline_tells_the_newest_first_whenever_it_was_recorded(console: Console) -> None:
+    organization = Organization.objects.get()
+    for action, hours in (("a.second", 2), ("a.fourth", 4), ("a.first", 1), ("a.third", 3)):
+        at = NOW + timedelta(hours=hours)
+        audit_record(actor=None, action=action, target="t", now=at, organization=organization)
+    audit_record(
+        actor=None,
+        action="a.third_too",
+        target="t",
+        now=NOW + timedelta(hours=3),
+        organization=organization,
+    )
+    page = console.client.get(console.url("admin_customer"))
+    told = [e.action for e in page.context["events"] if e.action.startswith("a.")]
+    assert told == ["a.fourth", "a.third_too", "a.third", "a.second", "a.first"]
+    assert "A: third too" in page.content.decode()
+
+
+def test_a_state_has_one_word_for_the_customer_and_the_provider(console: Console) -> None:
+    subscription = Subscription.objects.select_related("organization").get()
+    console.client.post(console.url("admin_subscription_pause"), {"reason": "holiday"})
+    owner = make_user(staff_role="", email="dev@acme.example")
+    subscription.organization.memberships.create(user=owner, role="owner", created_at=NOW)
+    client = Client()
+    client.force_login(owner, backend="django.contrib.auth.backends.ModelBackend")
+    own = client.get(reverse("org_plan", args=[subscription.organization.slug]))
+    badge = '<span class="badge badge--warn">Paused</span>'
+    assert badge in own.content.decode()
+    assert badge in console.client.get(console.url("admin_customer")).content.decode()
 
 
 def test_a_change_a_pause_and_a_cancellation_on_behalf(console: Console) -> None:
@@ -407,7 +439,9 @@ def test_the_clock_moves_by_form(console: Console) -> None:
 
 def test_a_lost_gateway_is_written_off_with_a_reason(console: Console) -> None:
     url = console.url("admin_node_write_off")
-    console.client.post(url, {"reason": ""})
+    refused = console.client.post(url, {"reason": ""})
+    assert refused.status_code == 422
+    assert "This field is required" in refused.content.decode()
     assert Node.objects.get().written_off_at is None
     console.client.post(url, {"reason": "disk lost"})
     assert Node.objects.get().written_off_at is not None

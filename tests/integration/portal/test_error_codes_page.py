@@ -53,6 +53,7 @@ def test_every_code_has_a_remedy_and_every_remedy_a_code() -> None:
     entries = [entry for section in error_sections() for entry in section.entries]
     assert {entry.code for entry in entries} == set(REMEDIES)
     assert all(str(entry.remedy) and entry.meaning and entry.status >= 400 for entry in entries)
+    assert not [entry.code for entry in entries if "{" in str(entry.meaning)]  # no blank left
 
 
 @pytest.mark.django_db

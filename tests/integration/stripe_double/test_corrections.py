@@ -155,6 +155,9 @@ def test_a_note_lowers_what_is_due_and_the_charge(notes: Notes) -> None:
     assert (invoice.state, invoice.amount_paid_minor) == ("paid", 4680)
     assert invoice.payments.get().amount_minor == 4680
     assert "Credit note CN-2026-000001" in mail.outbox[-1].subject
+    letter = str(mail.outbox[-1].body)
+    assert "USD of invoice" in letter
+    assert " goes back to your card." in letter or " is no longer due." in letter
     assert movements() == [("note_applied", 1200)]
     assert books(run) == []
 

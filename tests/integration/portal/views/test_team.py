@@ -30,6 +30,9 @@ def test_an_invitation_goes_by_mail_and_its_link_joins(log: FakeRequestLog) -> N
     assert "sent to guest@example.test" in stranger.get(link).content.decode()
     assert stranger.post(f"{link}/accept").status_code == 403
     assert not who.organization.memberships.filter(user=who.charlie.user).exists()
+    left = stranger.post(reverse("account_logout"), {"next": link})
+    assert left.headers["Location"] == link
+    assert "/accounts/login/" in stranger.get(link).headers["Location"]
 
     visitor = client_of(guest)
     assert "Join" in visitor.get(link).content.decode()
@@ -44,7 +47,7 @@ def test_a_member_is_not_invited_again(log: FakeRequestLog) -> None:
     url = reverse("team", args=[who.organization.slug])
     form = {"email": who.bob.user.email.upper(), "role": "admin"}
     answer = client_of(who.alice.user).post(url, form)
-    assert answer.status_code == 400
+    assert answer.status_code == 422
     assert "This person is a member already." in answer.content.decode()
     sent = Caller(who.alice.user).send(
         "POST", f"organizations/{who.organization.slug}/invitations", form
@@ -73,7 +76,7 @@ def test_developers_see_the_team_but_do_not_change_it(log: FakeRequestLog) -> No
 def test_an_admin_cannot_make_an_owner(log: FakeRequestLog) -> None:
     who = cast(bob=Role.ADMIN)
     url = reverse("member_change", args=[who.organization.slug, who.bob.user.pk])
-    assert client_of(who.bob.user).post(url, {"role": "owner"}).status_code == 400
+    assert client_of(who.bob.user).post(url, {"role": "owner"}).status_code == 422
     assert Membership.objects.get(pk=who.bob.pk).role == Role.ADMIN
 
 
@@ -101,7 +104,10 @@ def test_billing_changes_billing_details_but_not_the_name(log: FakeRequestLog) -
     bob = client_of(who.bob.user)
     details = {"form": "billing", "billing_email": "b@example.test", "country": "DE"}
     assert bob.post(url, {**details, "address": "Hauptstr. 1", "tax_id": "DE1"}).status_code == 302
-    assert bob.post(url, {"form": "name", "name": "Mine now"}).status_code == 400
+    assert bob.post(url, {"form": "name", "name": "Mine now"}).status_code == 422
+    wrong = bob.post(url, {**details, "billing_email": "nowhere", "tax_id": "DE2"})
+    assert wrong.status_code == 422
+    assert 'value="DE2"' in wrong.content.decode()
     row = Organization.objects.get(pk=who.organization.pk)
     assert (row.name, row.country, row.tax_id) == ("Acme", "DE", "DE1")
     assert AuditEvent.objects.filter(action="organization.update").count() == 1
