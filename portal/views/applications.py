@@ -81,7 +81,7 @@ def consumer_new(request: HttpRequest, member: Membership) -> HttpResponse:
             messages.success(request, _("%s is made. It has no key yet.") % values["name"])
             return redirect("consumer_list", member.organization.slug)
     context = {"organization": member.organization, "form": form}
-    status = 400 if form.is_bound else 200
+    status = 422 if form.is_bound else 200
     return render(request, "portal/app/consumer_new.html", context, status=status)
 
 
@@ -99,7 +99,7 @@ def consumer_edit(request: HttpRequest, member: Membership, consumer_id: str) ->
             messages.success(request, _("Saved."))
             return redirect("consumer_list", member.organization.slug)
     context = {"organization": member.organization, "consumer": row, "form": form}
-    status = 400 if form.is_bound else 200
+    status = 422 if form.is_bound else 200
     return render(request, "portal/app/consumer_edit.html", context, status=status)
 
 
@@ -145,5 +145,5 @@ def _switch_page(
         "form": form,
         "keys": row.credentials.filter(key_works(now())).count(),
     }
-    status = 400 if form.is_bound else 200
+    status = 422 if form.is_bound else 200
     return render(request, "portal/app/consumer_switch.html", context, status=status)

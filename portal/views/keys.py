@@ -162,7 +162,7 @@ def key_new(request: HttpRequest, member: Membership) -> HttpResponse:
         "form": form,
         "mail_verified": has_verified_mail(person),
     }
-    status = 400 if form.is_bound else 200
+    status = 422 if form.is_bound else 200
     return render(request, "portal/app/key_new.html", context, status=status)
 
 

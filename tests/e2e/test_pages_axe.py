@@ -28,7 +28,7 @@ from tests.e2e.site_map import EXEMPT, PAGES, Known, Visit, known_urls
 from tests.factories.portal import NOW
 from tests.fakes.request_log import FakeRequestLog
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 TAGS: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 LOOKS: Final = [(theme, width) for theme in ("light", "dark") for width in (1280, 360)]
 MAX_REQUESTS: Final = 15

@@ -137,7 +137,7 @@ def test_a_key_is_not_made_for_a_foreign_application(log: FakeRequestLog) -> Non
     consumer(who.organization)
     url = reverse("key_new", args=[who.organization.slug])
     form = {"name": "x", "environment": "test", "consumer": foreign.pk}
-    assert client_of(who.alice.user).post(url, form).status_code == 400
+    assert client_of(who.alice.user).post(url, form).status_code == 422
     assert not foreign.credentials.exists()
 
 

@@ -28,7 +28,7 @@ def test_an_application_is_made_renamed_and_stopped(log: FakeRequestLog) -> None
     assert "1 key of it works now" in page
     assert "no key of the organization works" in page
     refused = alice.post(stop, {"reason": "moved"})
-    assert refused.status_code == 400
+    assert refused.status_code == 422
     assert 'value="moved"' in refused.content.decode()
     assert alice.post(stop, {"reason": "moved", "even_last": "on"}).status_code == 302
     row.refresh_from_db()
@@ -49,7 +49,7 @@ def test_what_was_typed_is_kept_with_the_problem_at_its_field(log: FakeRequestLo
     url = reverse("consumer_new", args=[who.organization.slug])
     answer = client_of(who.alice.user).post(url, {"name": "My shop", "username": taken})
     page = answer.content.decode()
-    assert answer.status_code == 400
+    assert answer.status_code == 422
     assert 'value="My shop"' in page
     assert "is taken; choose another one" in page
     assert not who.organization.consumers.exists()
@@ -73,5 +73,5 @@ def test_a_key_is_made_for_the_chosen_application(log: FakeRequestLog) -> None:
     second.is_active = False
     second.save()
     stale = alice.post(url, form)
-    assert stale.status_code == 400
+    assert stale.status_code == 422
     assert "<select" in stale.content.decode()

@@ -88,7 +88,7 @@ def test_unverified_mail_blocks_a_live_key_with_words(log: FakeRequestLog) -> No
     org = organization()
     newcomer = member(org, role=Role.OWNER, verified=False)
     status, page = new_key(fresh_login(newcomer), org)
-    assert status == 400
+    assert status == 422
     assert "Confirm your e-mail address first" in page
     assert not Credential.objects.exists()
 
@@ -106,7 +106,7 @@ def test_bad_input_makes_no_key(case: str, field: str, value: str, log: FakeRequ
     who = cast()
     form = {"environment": "test", field: value}
     status, _page = new_key(client_of(who.alice.user), who.organization, **form)
-    assert status == 400, case
+    assert status == 422, case
     assert not Credential.objects.exists()
 
 
@@ -147,7 +147,7 @@ def test_a_scope_that_is_not_offered_is_an_error_at_its_field(log: FakeRequestLo
     api(scopes=("maps:read",))
     form = {"environment": "test", "scopes": ["maps:read", "maps:all"]}
     status, page = new_key(client_of(who.alice.user), who.organization, **form)
-    assert status == 400
+    assert status == 422
     assert 'id="id_scopes_error"' in page
     assert re.search(r'value="maps:read"[^>]* checked', page)
     assert not Credential.objects.exists()
