@@ -17,8 +17,10 @@ from billing.models import CustomerAccount, Invoice, Outbox, OutboxState
 from billing.payments.items import ITEMS_MAX, lines_fit
 from billing.payments.port import Collector, LineDraft, RemoteInvoice, RemoteLine
 from billing.services.accounts import account_ensure
+from billing.services.billing_mail import app_url, billing_mail_send, day_text
 from billing.services.chain import digest
 from billing.services.documents import pdf_store
+from billing.services.money_text import amount_text
 from billing.services.outbox import Step, outbox_call
 from billing.services.review import invoice_move
 from billing.states import InvoiceState
@@ -280,7 +282,25 @@ def _opened(
             next_attempt_at=now,
         )
         enqueue_on_commit("billing.payment_collect", invoice_id=invoice.pk)
+    _notice_send(invoice)
     return invoice
+
+
+def _notice_send(invoice: Invoice) -> None:
+    """Mail that the invoice is there; one over nothing asks for nothing, and sends nothing."""
+    if not invoice.due_minor or invoice.due_at is None:
+        return
+    due = f"{amount_text(invoice.due_minor, invoice.currency)} {invoice.currency}"
+    billing_mail_send(
+        organization=invoice.organization,
+        subject=f"Invoice {invoice.number} over {due}",
+        text=(
+            f"Invoice {invoice.number} over {due} is issued, due by {day_text(invoice.due_at)}. "
+            f"If we have a card of yours, it is charged now, and nothing is left to do.\n\n"
+            f"Every line down to its calls, and the PDF: "
+            f"{app_url(invoice.organization, f'billing/invoices/{invoice.number}')}"
+        ),
+    )
 
 
 def issue_due_list(*, wall: datetime) -> list[str]:

@@ -150,7 +150,9 @@ class RouteForm(forms.Form):
         choices=[(method, method) for method in METHODS],
         widget=forms.CheckboxSelectMultiple,
     )
-    upstream = forms.ModelChoiceField(label=_("Upstream"), queryset=Upstream.objects.all())
+    upstream = forms.ModelChoiceField(
+        label=_("Upstream"), queryset=Upstream.objects.all(), empty_label=_("Choose an upstream")
+    )
     strip_prefix = forms.CharField(
         label=_("Strip prefix"),
         required=False,

@@ -139,7 +139,8 @@ def test_a_declined_card_leaves_it_open_until_it_is_paid() -> None:
     assert (invoice.state, invoice.next_attempt_at) == ("open", JAN + timedelta(days=3))
     held = Organization.objects.get(pk=who.organization.pk)
     assert (held.past_due_since, held.blocked_at) == (JAN, None)
-    letter = mail.outbox[0].body
+    assert mail.outbox[0].subject == f"Invoice {invoice.number} over 49.00 USD"
+    letter = mail.outbox[1].body
     assert f"49.00 USD for invoice {invoice.number} was declined" in letter
     assert "We will try again on 2026-01-04 UTC." in letter
     assert "Calls go on until 2026-01-08 UTC" in letter
