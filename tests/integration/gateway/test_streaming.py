@@ -293,6 +293,36 @@ async def test_silent_and_slow_clients_are_closed() -> None:
             assert kept.startswith(b"HTTP/1.1 200 ")  # then closed as idle
 
 
+async def test_idle_connections_are_closed_at_once_when_the_worker_stops() -> None:
+    async with running() as rig:
+        reader, writer = await rig.open()
+        writer.write(_GET.replace(b"Connection: close\r\n", b""))
+        await reader.readuntil(b"hello")
+        silent, _ = await rig.open()
+        async with asyncio.timeout(2):
+            await rig.server.drain_and_close(grace_s=30)
+            assert await reader.read() == await silent.read() == b""
+
+
+async def test_upload_that_is_under_way_when_the_worker_stops_is_finished() -> None:
+    async with running() as rig:
+        reader, writer = await rig.open()
+        writer.write(
+            _HEAD.replace(b"Connection: close\r\n", b"") + b"Content-Length: 10\r\n\r\nfirst"
+        )
+        async with asyncio.timeout(2):
+            while not rig.upstream.heads:  # noqa: ASYNC110 - a test may wait a turn
+                await asyncio.sleep(0.01)
+            stopping = asyncio.create_task(rig.server.drain_and_close(grace_s=30))
+            await asyncio.sleep(0.05)
+            writer.write(b" last")
+            answer = parse_answer(await reader.read())
+            await stopping
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert rig.upstream.bodies == [b"first last"]
+        assert [event.charge for event in rig.spool.events] == [Charge.BILLED]
+
+
 async def test_connections_over_the_cap_are_closed_at_once() -> None:
     async with running(limits=EdgeLimits(max_per_address=2)) as rig:
         held = [await rig.open() for _ in range(2)]
