@@ -323,6 +323,24 @@ async def test_upload_that_is_under_way_when_the_worker_stops_is_finished() -> N
         assert [event.charge for event in rig.spool.events] == [Charge.BILLED]
 
 
+async def test_stream_that_a_stop_cuts_ends_with_an_event() -> None:
+    async def script(peer: UpstreamPeer) -> None:
+        await peer.read_head()
+        await peer.answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        await peer.reader.read()
+
+    async with running(script) as rig:
+        reader, writer = await rig.open()
+        writer.write(_GET)
+        async with asyncio.timeout(5):
+            await reader.readuntil(b"first\r\n")
+            await rig.server.drain_and_close(grace_s=0.1)
+        first, end = rig.spool.events
+        assert (first.charge, end.charge) == (Charge.BILLED, Charge.BILLED)
+        assert (end.kind, end.response_bytes, end.aborted) == (Kind.RESPONSE_END, 5, True)
+        assert not rig.spool.open
+
+
 async def test_connections_over_the_cap_are_closed_at_once() -> None:
     async with running(limits=EdgeLimits(max_per_address=2)) as rig:
         held = [await rig.open() for _ in range(2)]
