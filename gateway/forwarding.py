@@ -191,7 +191,7 @@ class Forwarder:
             f"X-Request-Id: {turn.request_id}\r\nVia: 1.1 tollway\r\n".encode(),
             *limit_lines(turn, admit, levels),
         ]
-        length = headers.length
+        length = headers.length if record.status != 204 else None  # RFC 9110: a 204 tells none
         if length is None and is_whole and not no_body and not headers.chunked:
             length = len(body)
         client.start(

@@ -157,6 +157,7 @@ async def test_answer_that_ends_with_its_connection_becomes_chunked() -> None:
     ("method", "answer"),
     [("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"),
      ("GET", b"HTTP/1.1 204 No Content\r\n\r\n"),
+     ("GET", b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n"),
      ("GET", b"HTTP/1.1 304 Not Modified\r\nETag: 1\r\n\r\n"),
      ("HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")],
 )  # fmt: skip
