@@ -197,6 +197,24 @@ async def test_continue_is_sent_after_admission_only() -> None:
         assert refused.startswith(b"HTTP/1.1 401 ")
 
 
+async def test_old_client_gets_no_interim_answer() -> None:
+    async with running() as rig:
+        reader, writer = await rig.open()
+        old = _HEAD.replace(b"HTTP/1.1", b"HTTP/1.0")
+        writer.write(old + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        await asyncio.sleep(0.1)
+        writer.write(b"hello")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
+        assert rig.upstream.bodies == [b"hello"]
+
+
+async def test_answer_that_leaves_the_body_unread_says_that_the_connection_closes() -> None:
+    async with running() as rig:
+        kept = _HEAD.replace(b"Connection: close\r\n", b"").replace(LIVE_KEY.encode(), b"x")
+        answer = parse_answer(await rig.raw(kept + b"Content-Length: 10\r\n\r\nhalf"))
+        assert (answer.status, answer.headers["connection"]) == (401, "close")
+
+
 async def test_client_that_leaves_before_the_answer_is_free_and_ends_the_upstream_call() -> None:
     asked, left = asyncio.Event(), asyncio.Event()
 
