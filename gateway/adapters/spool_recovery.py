@@ -79,7 +79,7 @@ class RecoveredStream:
 
 
 def recover_dead_streams(spool_dir: Path, *, node: str, now_us: int) -> list[RecoveredStream]:
-    """End every dead stream below `spool_dir`, and repair ended ones; blocks: call it from a thread.
+    """End dead streams below `spool_dir`, and repair ended ones; blocks, so call it from a thread.
 
     `now_us` becomes the `complete_through` of the final seals: a dead stream admits no more.
     """
