@@ -160,6 +160,22 @@ async def test_clock_step_seals_first(tmp_path: Path) -> None:
         assert (second - first).days == 1
 
 
+async def test_full_spool_has_no_room_for_a_seal_and_the_worker_goes_on(tmp_path: Path) -> None:
+    async with tiny_portal() as portal, _worker(portal.url, tmp_path) as bench:
+        portal.publish(document_of(_snapshot()))
+        await bench.until(lambda: bench.worker.port != 0)
+        bench.spool.full = True
+        bench.spool.room = False
+        portal.publish(document_of(_snapshot(2, offset_us=86_400_000_000)))
+        version = bench.worker.stats.gauges
+        await bench.until(lambda: version["tollway_snapshot_version"][1]() == 2.0)
+        assert await bench.get() == 503
+        bench.spool.full = False
+        bench.spool.room = True
+        assert await bench.get() == 502  # recovered without a restart
+        assert not bench.task.done()
+
+
 async def test_orderly_stop_finishes_what_is_in_flight(tmp_path: Path) -> None:
     asked, release = asyncio.Event(), asyncio.Event()
 
