@@ -16,7 +16,7 @@ from gateway.adapters.randomness import RandomBytes
 from gateway.adapters.snapshot_poll import SnapshotPoll
 from gateway.adapters.upstream import UpstreamClient
 from gateway.config import GatewaySettings
-from gateway.contracts.snapshot import Snapshot
+from gateway.contracts.snapshot import Snapshot, SnapshotError
 from gateway.core.addresses import TrustedProxies, parse_networks
 from gateway.core.compile import Options, compile_snapshot
 from gateway.edge import EdgeLimits, EdgeServer
@@ -151,7 +151,11 @@ class Worker:
         )
         last_good = self._poll.load_last_good()
         if last_good is not None:
-            await self.apply(last_good)
+            try:
+                await self.apply(last_good)
+            except SnapshotError as error:  # another version of the gateway may have taken it
+                _log.warning("the stored snapshot is refused: %s", error)
+                self._poll.forget()
         tasks = [
             asyncio.create_task(self._guard(self._poll.run(self.apply))),
             asyncio.create_task(self._guard(self._every(SEAL_EVERY_S, self._seal))),

@@ -11,11 +11,12 @@ from typing import Any
 
 from aiohttp import ClientSession
 
+from gateway.adapters.snapshot_poll import write_snapshot
 from gateway.app import Identity, Ports, Worker
 from gateway.config import GatewaySettings, load
 from gateway.contracts.snapshot import Interval, Snapshot
 from gateway.ports import Clock
-from tests.factories.snapshots import LIVE_KEY, SANDBOX_KEY, build_snapshot
+from tests.factories.snapshots import LIVE_KEY, SANDBOX_KEY, build_route, build_snapshot
 from tests.fakes.gateway_ports import FakeQuota, FakeSpool
 from tests.integration.gateway.portal import TOKEN, document_of, tiny_portal
 
@@ -142,6 +143,16 @@ async def test_damaged_file_is_not_used(tmp_path: Path) -> None:
     path.write_text('{"schema": "v1"')
     async with tiny_portal() as portal, _worker(portal.url, tmp_path) as bench:
         portal.publish(document_of(_snapshot()))
+        await bench.until(lambda: bench.worker.port != 0)
+        assert portal.polls[0]["after"] == "0"
+
+
+async def test_stored_snapshot_that_is_refused_is_asked_for_anew(tmp_path: Path) -> None:
+    """As after an update of the gateway that checks more."""
+    no_route = build_route(path="/v1/{broken")
+    write_snapshot(_snapshot(7, routes=[no_route]), tmp_path / "gateway" / "snapshot.json")
+    async with tiny_portal() as portal, _worker(portal.url, tmp_path) as bench:
+        portal.publish(document_of(_snapshot(7)))
         await bench.until(lambda: bench.worker.port != 0)
         assert portal.polls[0]["after"] == "0"
 
