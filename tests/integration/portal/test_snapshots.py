@@ -136,6 +136,18 @@ def test_a_running_subscription_wins_over_one_that_ended() -> None:
     assert published().grants[f"{key.pk}:{api.pk}"].entitlement_id == running.pk
 
 
+def test_an_api_that_a_subscription_has_left_is_drawn_from_the_one_that_covers_it() -> None:
+    maps, mail, organization = make_api(slug="maps"), make_api(slug="mail"), make_organization()
+    left, at = make_subscription(organization, make_plan_version(maps)), NOW - timedelta(hours=1)
+    Segment.objects.filter(subscription=left).update(ends_at=at)
+    Segment.objects.create(subscription=left, plan_version=make_plan_version(mail), starts_at=at)
+    covers = make_subscription(organization, make_plan_version(maps), starts_at=at)
+    key = make_credential(organization)
+    grants = published().grants
+    assert grants[f"{key.pk}:{maps.pk}"].entitlement_id == covers.pk
+    assert grants[f"{key.pk}:{mail.pk}"].entitlement_id == left.pk
+
+
 def test_credentials_say_whether_they_are_usable() -> None:
     organization = make_organization()
     live = make_credential(organization, expires_at=NOW + MONTH)
