@@ -17,7 +17,9 @@ from portal.core.calendar import month_windows
 
 TEST_PLAN_VERSION: Final = "test-environment"
 TEST_START: Final = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
-SEGMENT_MEMORY: Final = timedelta(days=1)  # ended segments stay this long
+SEGMENT_MEMORY: Final = timedelta(days=32)
+"""How long ended segments stay: longer than any quota window, because a gateway that starts counts
+what the window's events used by the plan of their own segment."""
 
 
 class ApiRow(NamedTuple):
