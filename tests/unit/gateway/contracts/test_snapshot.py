@@ -1,6 +1,7 @@
 """What is no snapshot is refused as a whole, with the path of the error, whatever its shape."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,13 +27,14 @@ def test_envelope_of_another_shape_is_refused(field: str, junk: Any) -> None:
 
 def test_document_without_a_version_or_with_an_absurd_clock_is_refused() -> None:
     document = document_of(build_snapshot())
-    for path, change in (
+    changes: tuple[tuple[str, Callable[[dict[str, Any]], object]], ...] = (
         ("version", lambda d: d.pop("version")),
         ("version", lambda d: d.update(version=-1)),
         ("deletes.apis", lambda d: d.update(deletes={"apis": [{}]})),
         ("clock.sandbox", lambda d: d["clock"].update(sandbox="no")),
         ("clock.offset_us", lambda d: d["clock"].update(offset_us=10**30)),
-    ):
+    )
+    for path, change in changes:
         changed = copy.deepcopy(document)
         change(changed)
         with pytest.raises(SnapshotError, match=path):
