@@ -117,14 +117,17 @@ class Forwarder:
             if turn.facts.headers.expects_continue:
                 client.send_continue()
             try:
+                connection.await_client()
                 while data := await client.read_body():
                     record.request_bytes += len(data)
                     if record.request_bytes > cap:
                         raise BodyError("body_too_large")
                     connection.write(_chunk(data) if is_chunked else data)
                     await connection.drain(send_s=send_s)
+                    connection.await_client()
                 if is_chunked:
                     connection.write(_LAST_CHUNK)
+                connection.await_answer()
             except BodyError as error:
                 connection.fail(UpstreamError(error.code, "the client's body", sent=True))
             except UpstreamError:

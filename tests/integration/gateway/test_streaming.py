@@ -64,6 +64,35 @@ async def test_first_part_reaches_the_upstream_before_the_rest_is_sent() -> None
         writer.close()
 
 
+async def test_upload_that_pauses_is_no_timeout_of_the_upstream() -> None:
+    async with running(upstream={"read_timeout_ms": 200}) as rig:
+        for framing, first, last in (
+            (b"Content-Length: 10", b"first", b" last"),
+            (b"Transfer-Encoding: chunked", b"5\r\nfirst\r\n", b"5\r\n last\r\n0\r\n\r\n"),
+        ):
+            reader, writer = await rig.open()
+            writer.write(_HEAD + framing + b"\r\n\r\n" + first)
+            await asyncio.sleep(0.6)
+            writer.write(last)
+            async with asyncio.timeout(2):
+                assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        assert rig.upstream.bodies == [b"first last"] * 2
+
+
+async def test_upstream_that_is_silent_behind_an_upload_is_a_timeout() -> None:
+    async def script(peer: UpstreamPeer) -> None:
+        await peer.read_head()
+        await peer.reader.read()
+
+    async with running(script, upstream={"read_timeout_ms": 200}) as rig:
+        reader, writer = await rig.open()
+        writer.write(_HEAD + b"Content-Length: 10\r\n\r\nfirst")
+        await asyncio.sleep(0.3)
+        writer.write(b" last")
+        async with asyncio.timeout(2):
+            assert (await reader.read()).startswith(b"HTTP/1.1 504 ")
+
+
 async def test_answer_flows_down_as_it_comes_and_ends_with_an_event() -> None:
     release = asyncio.Event()
 
