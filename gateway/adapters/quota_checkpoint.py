@@ -186,7 +186,7 @@ def _remove_if_done(stream_dir: Path) -> None:
     seqs that `synced` tells of for lost.
     """
     ended = stream_dir / ENDED_NAME
-    if not ended.exists() or segment_files(stream_dir) or list(stream_dir.glob("*.bad")):
+    if not ended.exists() or segment_files(stream_dir) or any(stream_dir.glob("*.bad")):
         return
     for path in stream_dir.iterdir():
         if path != ended:
