@@ -16,11 +16,11 @@ from gateway.adapters.randomness import RandomBytes
 from gateway.adapters.snapshot_poll import SnapshotPoll
 from gateway.adapters.upstream import UpstreamClient
 from gateway.config import GatewaySettings
-from gateway.contracts.snapshot import Snapshot
+from gateway.contracts.snapshot import Snapshot, SnapshotError
 from gateway.core.addresses import TrustedProxies, parse_networks
 from gateway.core.compile import Options, compile_snapshot
 from gateway.edge import EdgeLimits, EdgeServer
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, SpoolFullError
 from gateway.metrics import Figure, Stats
 from gateway.ports import Clock, Quota, Spool
 from gateway.private_port import PrivatePort
@@ -151,7 +151,11 @@ class Worker:
         )
         last_good = self._poll.load_last_good()
         if last_good is not None:
-            await self.apply(last_good)
+            try:
+                await self.apply(last_good)
+            except SnapshotError as error:  # another version of the gateway may have taken it
+                _log.warning("the stored snapshot is refused: %s", error)
+                self._poll.forget()
         tasks = [
             asyncio.create_task(self._guard(self._poll.run(self.apply))),
             asyncio.create_task(self._guard(self._every(SEAL_EVERY_S, self._seal))),
@@ -179,9 +183,13 @@ class Worker:
             await asyncio.sleep(period_s)
             await job()
 
-    async def _seal(self) -> None:
-        if self._ports is not None:
-            await self._ports.spool.seal()
+    async def _seal(self, *, reason: str = "") -> None:
+        if self._ports is None:
+            return
+        try:
+            await self._ports.spool.seal(reason=reason)
+        except SpoolFullError:  # nothing billable is let in; the next seal covers what this would
+            _log.warning("no room in the spool for a seal")
 
     async def _flush(self) -> None:
         if self._proxy is not None:
@@ -201,9 +209,9 @@ class Worker:
             self._clock.set_offset(snapshot.clock_offset_us)
             await self._open(snapshot)
         elif self._snapshot is None or snapshot.clock_offset_us != self._snapshot.clock_offset_us:
-            await self._ports.spool.seal(reason="clock step")
+            await self._seal(reason="clock step")
             self._clock.set_offset(snapshot.clock_offset_us)
-            await self._ports.spool.seal(reason="after a clock step")  # the watermark follows
+            await self._seal(reason="after a clock step")  # the watermark follows
         self._snapshot = snapshot
         if self._proxy is not None:
             self._proxy.compiled = compiled

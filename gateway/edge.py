@@ -43,7 +43,7 @@ class EdgeConnection(RequestHandler):
     """A client connection. `start` is the loop that aiohttp runs for each connection."""
 
     __slots__ = (
-        "_born", "_exchange", "_has_received", "_head_since", "_idle_since", "_limits",
+        "_born", "_exchange", "_has_received", "_head_since", "_idle_since", "_is_last", "_limits",
         "_received_at", "_serve", "_stalled_since", "body_timed_out", "hop", "waits_for_body",
     )  # fmt: skip
 
@@ -66,6 +66,7 @@ class EdgeConnection(RequestHandler):
         self._idle_since: float | None = None
         self._stalled_since: float | None = None
         self._has_received = False
+        self._is_last = False  # no request is served behind the one under way
         self.waits_for_body = False
         self.body_timed_out = False
         self.hop = Hop("", b"http", 0, trusted=False)
@@ -87,7 +88,7 @@ class EdgeConnection(RequestHandler):
 
     @property
     def is_closing_soon(self) -> bool:
-        return self._close or self._force_close or self._is_old()
+        return self._is_last or self._force_close or self._is_old()
 
     def _is_old(self) -> bool:
         return self._loop.time() - self._born > self._limits.lifetime_s
@@ -98,7 +99,7 @@ class EdgeConnection(RequestHandler):
         """Serve requests in order until the connection ends."""
         while not self._force_close:
             if not self._messages:
-                if self._close:
+                if self._is_last:
                     break
                 await self._next_message()
             message, payload = self._messages.popleft()
@@ -136,7 +137,16 @@ class EdgeConnection(RequestHandler):
             self._request_in_progress = False
             if self._handler_waiter is not None and not self._handler_waiter.done():
                 self._handler_waiter.set_result(None)
-        return exchange.keep_alive and not exchange.gone and not self._close
+        return exchange.keep_alive and not exchange.gone and not self._is_last
+
+    def close(self) -> None:
+        """Close now when nothing is under way, else behind the answer.
+
+        aiohttp's own would throw away what still comes of a request's body.
+        """
+        self._is_last = True
+        if self._exchange is None and not self._messages:
+            self.force_close()
 
     # --- asyncio's side
 

@@ -101,8 +101,11 @@ class Exchange:
         return None
 
     def send_continue(self) -> None:
-        """Ask for the body (`Expect: 100-continue`), unless it is on its way already."""
-        if not self.started and not self._payload.total_bytes:
+        """Ask for the body (`Expect: 100-continue`), unless it is on its way already.
+
+        HTTP/1.0 knows no interim answer.
+        """
+        if not (self.started or self.http_1_0 or self._payload.total_bytes):
             self._connection.send(_CONTINUE)
 
     async def read_body(self) -> bytes:
@@ -140,7 +143,8 @@ class Exchange:
         if length is None and not no_body:
             self._chunk_out = not self.http_1_0
             self._until_close = self.http_1_0
-        if self._until_close or self._connection.is_closing_soon:
+        left_unread = ends and self.body_is_unread  # nobody reads it any more
+        if self._until_close or left_unread or self._connection.is_closing_soon:
             self.keep_alive = False
         head = [b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, "").encode()), *lines]
         if length is not None:

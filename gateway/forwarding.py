@@ -4,6 +4,7 @@ The `request` event is appended when the upstream's head is known (or will not c
 outcome's units go back, and only then does a byte leave for the client.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -116,14 +117,17 @@ class Forwarder:
             if turn.facts.headers.expects_continue:
                 client.send_continue()
             try:
+                connection.await_client()
                 while data := await client.read_body():
                     record.request_bytes += len(data)
                     if record.request_bytes > cap:
                         raise BodyError("body_too_large")
                     connection.write(_chunk(data) if is_chunked else data)
                     await connection.drain(send_s=send_s)
+                    connection.await_client()
                 if is_chunked:
                     connection.write(_LAST_CHUNK)
+                connection.await_answer()
             except BodyError as error:
                 connection.fail(UpstreamError(error.code, "the client's body", sent=True))
             except UpstreamError:
@@ -190,7 +194,7 @@ class Forwarder:
             f"X-Request-Id: {turn.request_id}\r\nVia: 1.1 tollway\r\n".encode(),
             *limit_lines(turn, admit, levels),
         ]
-        length = headers.length
+        length = headers.length if record.status != 204 else None  # RFC 9110: a 204 tells none
         if length is None and is_whole and not no_body and not headers.chunked:
             length = len(body)
         client.start(
@@ -206,7 +210,7 @@ class Forwarder:
         started_s: float,
     ) -> None:  # fmt: skip
         """Pass a body on piece by piece; a `response_end` every minute, and one at the end."""
-        slice_from_s, slice_from_bytes = started_s, 0
+        slice_from_s, slice_from_bytes, cut = started_s, 0, False
         try:
             while data := await connection.read():
                 await client.write(data)
@@ -220,9 +224,13 @@ class Forwarder:
                 client.finish()
         except UpstreamError:
             client.abort()  # the client must see that the body is not whole
-        record.aborted = client.gone
-        self._stats.response_bytes += client.written
-        self._end_slice(record, client.written - slice_from_bytes, slice_from_s)
+        except asyncio.CancelledError:
+            cut = True  # the worker stops, and its grace is over
+            raise
+        finally:
+            record.aborted = client.gone or cut
+            self._stats.response_bytes += client.written
+            self._end_slice(record, client.written - slice_from_bytes, slice_from_s)
 
     def _end_slice(self, record: RequestRecord, body_bytes: int, from_s: float) -> None:
         """Write what went down since the last slice; all slices add up to the body."""

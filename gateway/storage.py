@@ -72,6 +72,10 @@ async def open_ports(
     for found in await asyncio.to_thread(recover):
         _log.info("ended the dead stream %s at seq %d", found.stream, found.last_seq)
     keeper = build_keeper(settings, snapshot)
+    is_first = identity.worker == 0
+    is_owner = is_first and not settings.kafka_bootstrap_servers
+    if is_owner:  # a spool that was left full has room again, once the sink has it all
+        await asyncio.to_thread(keeper.sweep, now_us=now_us)
     used = await asyncio.to_thread(keeper.rebuild, now_us=now_us)
     spool = await FileSpool.open(
         spool_dir=root,
@@ -86,8 +90,6 @@ async def open_ports(
     counters = _Counters(settings, stream=spool.stream, used=used)
     await counters.settle(keeper, now_us=now_us)
     backlog = NodeBacklog(root, clock)
-    is_first = identity.worker == 0
-    is_owner = is_first and not settings.kafka_bootstrap_servers
 
     async def tidy(current: Snapshot) -> None:
         keeper = build_keeper(settings, current)

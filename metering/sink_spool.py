@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -88,12 +89,7 @@ class SpoolSink:
                 log.error("%s: %d-%d cannot be read again", *_named(noted))
                 return ()
             parts.extend(read)
-        last = parts[-1]
-        if isinstance(last, Lines):
-            parts[-1] = last.until(noted.last)
-        else:
-            parts[-1] = Lost(last.stream, last.first_seq, noted.last, last.reason, last.raw)
-        return parts
+        return [_cut(part, noted.last) for part in parts if part.first_seq <= noted.last]
 
     def step(self) -> int:
         """Run one cycle and return how many bytes it moved."""
@@ -160,6 +156,13 @@ class SpoolSink:
             record_proven(self._clickhouse)
         except MeteringUnavailableError as error:
             log.warning("proofs are recorded later: %s", error)
+
+
+def _cut(part: Lines | Lost, last_seq: int) -> Lines | Lost:
+    """Leave out what lies behind `last_seq`: more was synced since the range was noted."""
+    if isinstance(part, Lines):
+        return part.until(last_seq)
+    return replace(part, last_seq=min(part.last_seq, last_seq))
 
 
 def _named(noted: Range) -> tuple[str, int, int]:

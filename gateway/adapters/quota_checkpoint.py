@@ -13,7 +13,6 @@ hot path, in a thread or process of its own. Which windows an event counts in is
 
 import json
 import logging
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -161,16 +160,15 @@ class SpoolKeeper:
                     use = streams.setdefault(stream_dir.name, StreamUse())
                     fold(use, stream_dir, replay=self._replay, through=through)
                     covered.append((stream_dir, paths, is_all))
-            if not covered:
-                return 0
-            self._save(
-                streams, now_us=now_us, going={d.name for d, _, is_all in covered if is_all}
-            )
-            for stream_dir, paths, is_all in covered:
+            if covered:
+                self._save(
+                    streams, now_us=now_us, going={d.name for d, _, is_all in covered if is_all}
+                )
+            for _, paths, _ in covered:
                 for path in paths:
                     path.unlink()
-                if is_all and not list(stream_dir.glob("*.bad")):
-                    shutil.rmtree(stream_dir)
+            for stream_dir in stream_dirs(self._spool_dir):
+                _remove_if_done(stream_dir)
         return sum(len(paths) for _, paths, _ in covered)
 
     def _save(self, streams: dict[str, StreamUse], *, now_us: int, going: set[str]) -> None:
@@ -179,6 +177,22 @@ class SpoolKeeper:
             use.forget_before(now_us - KEEP_AFTER_END_US)
         kept = {name: use for name, use in streams.items() if use.windows or name in here}
         save_counters(self._counters, kept)
+
+
+def _remove_if_done(stream_dir: Path) -> None:
+    """Remove the folder of a stream that has ended and holds no segment and no evidence.
+
+    `ended` goes last: without it the next boot would take what is left for a dead stream, and the
+    seqs that `synced` tells of for lost.
+    """
+    ended = stream_dir / ENDED_NAME
+    if not ended.exists() or segment_files(stream_dir) or any(stream_dir.glob("*.bad")):
+        return
+    for path in stream_dir.iterdir():
+        if path != ended:
+            path.unlink()
+    ended.unlink()
+    stream_dir.rmdir()
 
 
 def _covered(stream_dir: Path) -> tuple[int, list[Path], bool]:

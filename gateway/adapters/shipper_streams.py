@@ -130,7 +130,16 @@ class ShippedStream:
             self._patience_s = self._first_patience_s
 
     def repeat_if_stalled(self, mono_s: float) -> bool:
-        """Go back to what is durable when that stands still; the wait doubles each time."""
+        """Go back to what is durable when that stands still; the wait doubles each time.
+
+        Where damage keeps it, look again: the gateway may have repaired it meanwhile.
+        """
+        if self.damaged:
+            if mono_s - self._moved_s >= self._first_patience_s:
+                self.damaged = False
+                self._moved_s = mono_s
+                self.rewind()
+            return False
         if self._shipped <= self._durable:
             self._moved_s = mono_s
             return False

@@ -68,6 +68,10 @@ class SnapshotPoll:
         self._held = snapshot
         return snapshot
 
+    def forget(self) -> None:
+        """Hold nothing, so that the next poll asks for a whole snapshot."""
+        self._held = None
+
     async def run(self, apply: Callable[[Snapshot], Awaitable[None]]) -> None:
         """Poll until cancelled. `apply` may raise `SnapshotError` to refuse a version."""
         failures = 0

@@ -8,7 +8,9 @@ in place and in the same length, by one line `{"v":…,"stream":…,"seq":N,"kin
 lost seq: the sink puts these among the dead letters, where they block the close of what they
 touch, and the good records behind them flow on. Then a final seal ends the stream.
 
-All of it is repeatable: a crash in between leaves a stream that the next boot recovers again.
+All of it is repeatable: a crash in between leaves a stream that the next boot recovers again. A
+stream that has ended already is read through too, and repaired in the same way where damage came
+later.
 """
 
 import logging
@@ -20,6 +22,8 @@ from typing import Final
 from gateway.adapters.spool_files import (
     ENDED_NAME,
     LOCK_NAME,
+    DamagedSegmentError,
+    StreamReader,
     crc,
     fsync_dir,
     line_head,
@@ -75,14 +79,14 @@ class RecoveredStream:
 
 
 def recover_dead_streams(spool_dir: Path, *, node: str, now_us: int) -> list[RecoveredStream]:
-    """End every dead stream below `spool_dir`; blocks, so call it from a thread.
+    """End dead streams below `spool_dir`, and repair ended ones; blocks, so call it from a thread.
 
     `now_us` becomes the `complete_through` of the final seals: a dead stream admits no more.
     """
     recovered = []
     with node_lock(spool_dir):
         for stream_dir in stream_dirs(spool_dir):
-            if (stream_dir / ENDED_NAME).exists():
+            if (stream_dir / ENDED_NAME).exists() and not _is_damaged(stream_dir):
                 continue
             lock = try_lock(stream_dir / LOCK_NAME)
             if lock is None:
@@ -92,6 +96,20 @@ def recover_dead_streams(spool_dir: Path, *, node: str, now_us: int) -> list[Rec
             finally:
                 os.close(lock)
     return recovered
+
+
+def _is_damaged(stream_dir: Path) -> bool:
+    files = segment_files(stream_dir)
+    if not files:
+        return False  # all of it is durable, and was deleted
+    reader = StreamReader(stream_dir, after=files[0][0] - 1)
+    try:
+        while reader.read():
+            pass
+    except DamagedSegmentError as error:
+        log.critical("spool: %s", error)
+        return True
+    return False
 
 
 class _Recovery:

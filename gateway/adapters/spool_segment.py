@@ -97,10 +97,16 @@ class SegmentSpace:
 
 
 def used_bytes(spool_dir: Path) -> int:
-    """Add up what the segments of all streams take, spares included."""
+    """Add up what the segments of all streams take, spares included.
+
+    Streams that are done may be removed meanwhile, by another thread or process.
+    """
     total = 0
     for stream_dir in stream_dirs(spool_dir):
-        for path in stream_dir.iterdir():
+        paths: list[Path] = []
+        with suppress(FileNotFoundError):
+            paths += stream_dir.iterdir()
+        for path in paths:
             if path.name.startswith(SPARE_PREFIX) or path.suffix == SEGMENT_SUFFIX:
                 with suppress(FileNotFoundError):
                     total += path.stat().st_size

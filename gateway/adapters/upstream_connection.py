@@ -90,6 +90,15 @@ class UpstreamConnection(asyncio.Protocol):
         if self.error is not None:
             raise self.error
 
+    def await_client(self) -> None:
+        """Set no deadline while more of the body has to come: the edge has one for the client."""
+        self.deadline = math.inf
+
+    def await_answer(self) -> None:
+        """Set the deadline for the answer, unless it is here."""
+        if not (self.complete or self._paused or self.error):
+            self.deadline = self._loop.time() + self._read_s
+
     async def head(self) -> UpstreamHead:
         """Wait for the answer's head; interim answers are skipped.
 

@@ -38,6 +38,7 @@ NODE_HEADER: Final = "Tollway-Node"
 BOOT_HEADER: Final = "Tollway-Boot"
 WORKER_HEADER: Final = "Tollway-Worker"
 MAX_POLL_S: Final = 25
+MAX_OFFSET_US: Final = 100 * 366 * 86_400_000_000
 SCOPE: Final = re.compile(r"[a-z][a-z0-9_:.-]{0,63}")
 MAX_ROUTE_SCOPES: Final = 20
 MAX_CREDENTIAL_SCOPES: Final = 100
@@ -382,6 +383,28 @@ def _read_object(cls: type, value: Any, path: str) -> Any:
     return cls(**{n: _read(hints[n], v, f"{path}.{n}") for n, v in value.items()})
 
 
+def _read_clock(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    clock = document.get("clock")
+    if not isinstance(clock, dict) or type(clock.get("offset_us")) is not int:
+        raise _fail("clock.offset_us", "missing")
+    if abs(clock["offset_us"]) > MAX_OFFSET_US:
+        raise _fail("clock.offset_us", "more than a hundred years")
+    if type(clock.get("sandbox", False)) is not bool:
+        raise _fail("clock.sandbox", "not bool")
+    return clock
+
+
+def _listed(document: Mapping[str, Any], part: str, kind: str) -> list[Any]:
+    kinds = document.get(part, {})
+    if not isinstance(kinds, dict):
+        raise _fail(part, "not an object")
+    items = kinds.get(kind, [])
+    if not isinstance(items, list):
+        msg = f"{part}.{kind}"
+        raise _fail(msg, "not a list")
+    return items
+
+
 def parse_document(document: Any, *, base: Snapshot | None = None) -> Snapshot:
     """Check a document as a whole and materialize it on `base` (None for a full one).
 
@@ -392,15 +415,15 @@ def parse_document(document: Any, *, base: Snapshot | None = None) -> Snapshot:
     base_version = document.get("base_version")
     if base_version is not None and (base is None or base.version != base_version):
         raise _fail("base_version", f"{base_version} is not the version held here")
-    clock = document.get("clock")
-    if not isinstance(clock, dict) or type(clock.get("offset_us")) is not int:
-        raise _fail("clock.offset_us", "missing")
+    clock = _read_clock(document)
+    if type(document.get("version")) is not int or document["version"] < 0:
+        raise _fail("version", "not a number")
     kinds: dict[str, dict[str, Any]] = {}
     for kind, cls in KINDS.items():
         held = dict(getattr(base, kind)) if base is not None and base_version is not None else {}
-        for name in document.get("deletes", {}).get(kind, []):
-            held.pop(name, None)
-        for index, item in enumerate(document.get("upserts", {}).get(kind, [])):
+        for name in _listed(document, "deletes", kind):
+            held.pop(_read(str, name, f"deletes.{kind}"), None)
+        for index, item in enumerate(_listed(document, "upserts", kind)):
             read = _read_object(cls, item, f"{kind}[{index}]")
             held[read.id] = read
         kinds[kind] = held
@@ -414,7 +437,7 @@ def parse_document(document: Any, *, base: Snapshot | None = None) -> Snapshot:
         version=document["version"],
         hash=expected,
         clock_offset_us=clock["offset_us"],
-        sandbox=bool(clock.get("sandbox", False)),
+        sandbox=clock.get("sandbox", False),
         **kinds,
     )
     check_references(snapshot)

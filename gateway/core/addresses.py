@@ -13,6 +13,7 @@ from typing import Final
 
 Network = IPv4Network | IPv6Network
 _MAX_REMEMBERED: Final = 4096
+_MAPPED_BITS: Final = 96
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
@@ -31,11 +32,21 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """Read CIDR lists.
+    """Read CIDR lists; IPv4 ranges mapped into IPv6 become IPv4, as addresses do.
+
+    >>> parse_networks(["::ffff:10.0.0.0/104"])
+    (IPv4Network('10.0.0.0/8'),)
 
     :raises ValueError: for what is none.
     """
-    return tuple(ip_network(text, strict=False) for text in texts)
+    return tuple(_unmapped(ip_network(text, strict=False)) for text in texts)
+
+
+def _unmapped(network: Network) -> Network:
+    start = network.network_address
+    if isinstance(start, IPv6Address) and start.ipv4_mapped and network.prefixlen >= _MAPPED_BITS:
+        return IPv4Network((int(start.ipv4_mapped), network.prefixlen - _MAPPED_BITS))
+    return network
 
 
 def is_within(text: str, networks: tuple[Network, ...]) -> bool:
@@ -71,7 +82,7 @@ class TrustedProxies:
         chain = [part.strip() for value in forwarded_for for part in value.split(b",")]
         while chain and address in self:
             entry = parse_address(chain.pop().decode("ascii", "replace"))
-            if entry is None:
-                break
+            if entry is None or getattr(entry, "scope_id", None):
+                break  # a zone is any text, and none of ours
             address = str(entry)
         return address

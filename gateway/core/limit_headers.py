@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.contracts.snapshot import Quota
-from gateway.core.charges import BucketCharge, ChargeRequest, Level
+from gateway.core.charges import BucketCharge, ChargeRequest, Level, WindowCharge
 from gateway.core.quota import QuotaState, buffered_units
 
 _STATE_LINES: Final = (
@@ -150,8 +150,11 @@ def returned_levels(
 ) -> tuple[Level, ...]:
     """Return the levels after the windows' units of a free outcome were given back."""
     return tuple(
-        level
-        if isinstance(charge, BucketCharge)
-        else Level(level.remaining + charge.units, level.used - charge.units, level.reset_us)
+        level if isinstance(charge, BucketCharge) else _returned(charge, level)
         for charge, level in zip(charges, levels, strict=True)
     )
+
+
+def _returned(charge: WindowCharge, level: Level) -> Level:
+    used = level.used - charge.units
+    return Level(max(0, policy_limit(charge) - used), used, level.reset_us)

@@ -17,7 +17,9 @@ from portal.core.calendar import month_windows
 
 TEST_PLAN_VERSION: Final = "test-environment"
 TEST_START: Final = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
-SEGMENT_MEMORY: Final = timedelta(days=1)  # ended segments stay this long
+SEGMENT_MEMORY: Final = timedelta(days=32)
+"""How long ended segments stay: longer than any quota window, because a gateway that starts counts
+what the window's events used by the plan of their own segment."""
 
 
 class ApiRow(NamedTuple):
@@ -312,6 +314,7 @@ def _live_entitlements(
     periods = _by_subscription(row for row in rows.periods if row.ends_at > now)
     known = [r for r in rows.subscriptions if r.organization_id in organizations]
     choice: dict[str, dict[str, str]] = defaultdict(dict)
+    ended: list[tuple[str, str, str]] = []
     entitlements = []
     for row in sorted(known, key=lambda r: _preference(r, now=now)):
         own = [s for s in segments.get(row.id, []) if s.plan_version_id in coverage.plan_of]
@@ -340,8 +343,18 @@ def _live_entitlements(
             )
         )
         for segment in own:
+            is_over = segment.ends_at is not None and segment.ends_at <= now
             for api_id in coverage.apis_of[coverage.plan_of[segment.plan_version_id]]:
-                choice[row.organization_id].setdefault(api_id, row.id)
+                if is_over:
+                    ended.append((row.organization_id, api_id, row.id))
+                else:
+                    choice[row.organization_id].setdefault(api_id, row.id)
+    for (
+        organization_id,
+        api_id,
+        subscription_id,
+    ) in ended:  # only says why not, where none covers it
+        choice[organization_id].setdefault(api_id, subscription_id)
     return entitlements, choice
 
 

@@ -84,6 +84,8 @@ class FakeSpool:
         assert seq <= len(self.lines)
 
     async def seal(self, *, final: bool = False, reason: str = "") -> int:
+        if self.full and not final:
+            raise SpoolFullError("full")
         self.seals.append((final, reason))
         return len(self.lines)
 

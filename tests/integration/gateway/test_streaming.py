@@ -64,6 +64,35 @@ async def test_first_part_reaches_the_upstream_before_the_rest_is_sent() -> None
         writer.close()
 
 
+async def test_upload_that_pauses_is_no_timeout_of_the_upstream() -> None:
+    async with running(upstream={"read_timeout_ms": 200}) as rig:
+        for framing, first, last in (
+            (b"Content-Length: 10", b"first", b" last"),
+            (b"Transfer-Encoding: chunked", b"5\r\nfirst\r\n", b"5\r\n last\r\n0\r\n\r\n"),
+        ):
+            reader, writer = await rig.open()
+            writer.write(_HEAD + framing + b"\r\n\r\n" + first)
+            await asyncio.sleep(0.6)
+            writer.write(last)
+            async with asyncio.timeout(2):
+                assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        assert rig.upstream.bodies == [b"first last"] * 2
+
+
+async def test_upstream_that_is_silent_behind_an_upload_is_a_timeout() -> None:
+    async def script(peer: UpstreamPeer) -> None:
+        await peer.read_head()
+        await peer.reader.read()
+
+    async with running(script, upstream={"read_timeout_ms": 200}) as rig:
+        reader, writer = await rig.open()
+        writer.write(_HEAD + b"Content-Length: 10\r\n\r\nfirst")
+        await asyncio.sleep(0.3)
+        writer.write(b" last")
+        async with asyncio.timeout(2):
+            assert (await reader.read()).startswith(b"HTTP/1.1 504 ")
+
+
 async def test_answer_flows_down_as_it_comes_and_ends_with_an_event() -> None:
     release = asyncio.Event()
 
@@ -157,6 +186,7 @@ async def test_answer_that_ends_with_its_connection_becomes_chunked() -> None:
     ("method", "answer"),
     [("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"),
      ("GET", b"HTTP/1.1 204 No Content\r\n\r\n"),
+     ("GET", b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n"),
      ("GET", b"HTTP/1.1 304 Not Modified\r\nETag: 1\r\n\r\n"),
      ("HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")],
 )  # fmt: skip
@@ -194,6 +224,24 @@ async def test_continue_is_sent_after_admission_only() -> None:
             + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
         )
         assert refused.startswith(b"HTTP/1.1 401 ")
+
+
+async def test_old_client_gets_no_interim_answer() -> None:
+    async with running() as rig:
+        reader, writer = await rig.open()
+        old = _HEAD.replace(b"HTTP/1.1", b"HTTP/1.0")
+        writer.write(old + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        await asyncio.sleep(0.1)
+        writer.write(b"hello")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
+        assert rig.upstream.bodies == [b"hello"]
+
+
+async def test_answer_that_leaves_the_body_unread_says_that_the_connection_closes() -> None:
+    async with running() as rig:
+        kept = _HEAD.replace(b"Connection: close\r\n", b"").replace(LIVE_KEY.encode(), b"x")
+        answer = parse_answer(await rig.raw(kept + b"Content-Length: 10\r\n\r\nhalf"))
+        assert (answer.status, answer.headers["connection"]) == (401, "close")
 
 
 async def test_client_that_leaves_before_the_answer_is_free_and_ends_the_upstream_call() -> None:
@@ -291,6 +339,54 @@ async def test_silent_and_slow_clients_are_closed() -> None:
             assert parse_answer(body).status == 408
             kept = await rig.raw(_GET.replace(b"Connection: close\r\n", b""))
             assert kept.startswith(b"HTTP/1.1 200 ")  # then closed as idle
+
+
+async def test_idle_connections_are_closed_at_once_when_the_worker_stops() -> None:
+    async with running() as rig:
+        reader, writer = await rig.open()
+        writer.write(_GET.replace(b"Connection: close\r\n", b""))
+        await reader.readuntil(b"hello")
+        silent, _ = await rig.open()
+        async with asyncio.timeout(2):
+            await rig.server.drain_and_close(grace_s=30)
+            assert await reader.read() == await silent.read() == b""
+
+
+async def test_upload_that_is_under_way_when_the_worker_stops_is_finished() -> None:
+    async with running() as rig:
+        reader, writer = await rig.open()
+        writer.write(
+            _HEAD.replace(b"Connection: close\r\n", b"") + b"Content-Length: 10\r\n\r\nfirst"
+        )
+        async with asyncio.timeout(2):
+            while not rig.upstream.heads:  # noqa: ASYNC110 - a test may wait a turn
+                await asyncio.sleep(0.01)
+            stopping = asyncio.create_task(rig.server.drain_and_close(grace_s=30))
+            await asyncio.sleep(0.05)
+            writer.write(b" last")
+            answer = parse_answer(await reader.read())
+            await stopping
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert rig.upstream.bodies == [b"first last"]
+        assert [event.charge for event in rig.spool.events] == [Charge.BILLED]
+
+
+async def test_stream_that_a_stop_cuts_ends_with_an_event() -> None:
+    async def script(peer: UpstreamPeer) -> None:
+        await peer.read_head()
+        await peer.answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        await peer.reader.read()
+
+    async with running(script) as rig:
+        reader, writer = await rig.open()
+        writer.write(_GET)
+        async with asyncio.timeout(5):
+            await reader.readuntil(b"first\r\n")
+            await rig.server.drain_and_close(grace_s=0.1)
+        first, end = rig.spool.events
+        assert (first.charge, end.charge) == (Charge.BILLED, Charge.BILLED)
+        assert (end.kind, end.response_bytes, end.aborted) == (Kind.RESPONSE_END, 5, True)
+        assert not rig.spool.open
 
 
 async def test_connections_over_the_cap_are_closed_at_once() -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 from aiohttp import ClientSession
 
+from gateway.adapters.snapshot_poll import write_snapshot
 from gateway.app import Identity, Ports, Worker
 from gateway.config import GatewaySettings, load
 from gateway.contracts.snapshot import Interval, Snapshot
 from gateway.ports import Clock
-from tests.factories.snapshots import LIVE_KEY, SANDBOX_KEY, build_snapshot
+from tests.factories.snapshots import LIVE_KEY, SANDBOX_KEY, build_route, build_snapshot
 from tests.fakes.gateway_ports import FakeQuota, FakeSpool
 from tests.integration.gateway.portal import TOKEN, document_of, tiny_portal
 
@@ -146,6 +147,16 @@ async def test_damaged_file_is_not_used(tmp_path: Path) -> None:
         assert portal.polls[0]["after"] == "0"
 
 
+async def test_stored_snapshot_that_is_refused_is_asked_for_anew(tmp_path: Path) -> None:
+    """As after an update of the gateway that checks more."""
+    no_route = build_route(path="/v1/{broken")
+    write_snapshot(_snapshot(7, routes=[no_route]), tmp_path / "gateway" / "snapshot.json")
+    async with tiny_portal() as portal, _worker(portal.url, tmp_path) as bench:
+        portal.publish(document_of(_snapshot(7)))
+        await bench.until(lambda: bench.worker.port != 0)
+        assert portal.polls[0]["after"] == "0"
+
+
 async def test_clock_step_seals_first(tmp_path: Path) -> None:
     day_us = 86_400_000_000
     async with tiny_portal() as portal, _worker(portal.url, tmp_path) as bench:
@@ -158,6 +169,22 @@ async def test_clock_step_seals_first(tmp_path: Path) -> None:
         assert await bench.get(key=SANDBOX_KEY) == 502
         first, second = (event.admitted_at for event in bench.spool.events)
         assert (second - first).days == 1
+
+
+async def test_full_spool_has_no_room_for_a_seal_and_the_worker_goes_on(tmp_path: Path) -> None:
+    async with tiny_portal() as portal, _worker(portal.url, tmp_path) as bench:
+        portal.publish(document_of(_snapshot()))
+        await bench.until(lambda: bench.worker.port != 0)
+        bench.spool.full = True
+        bench.spool.room = False
+        portal.publish(document_of(_snapshot(2, offset_us=86_400_000_000)))
+        version = bench.worker.stats.gauges
+        await bench.until(lambda: version["tollway_snapshot_version"][1]() == 2.0)
+        assert await bench.get() == 503
+        bench.spool.full = False
+        bench.spool.room = True
+        assert await bench.get() == 502  # recovered without a restart
+        assert not bench.task.done()
 
 
 async def test_orderly_stop_finishes_what_is_in_flight(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from gateway.contracts.access_log import Charge, Kind
 from metering.clickhouse import ClickHouse
+from metering.core.rows import Range
 from metering.migrate import migrate
 from metering.queries import UsageFilter, connect
 from metering.sink_checkpoint import Checkpoint, SinkBusyError
@@ -171,6 +172,27 @@ def test_a_sink_without_its_checkpoint_goes_on_from_the_prefix(
     drain(tmp_path / "spool", client, tmp_path / "two")
     rows = stored(client)
     assert len(rows) == len(set(rows)) == spool.written - 2
+
+
+def test_a_noted_range_is_redone_as_it_was_and_no_further(
+    client: ClickHouse, tmp_path: Path
+) -> None:
+    """Else the token is another one, and ClickHouse takes the same rows again."""
+    spool = SpoolWriter(tmp_path / "spool", StreamWriter(stream="n.b.0"))
+    for _ in range(4):
+        spool.events.event()
+        spool.block()
+    spool.sync()
+    drain(tmp_path / "spool", client, tmp_path)
+    for _ in range(4):  # the gateway goes on while the sink is down
+        spool.events.event()
+        spool.block()
+    spool.sync()
+    checkpoint = Checkpoint(tmp_path / "sink" / "checkpoint.json")
+    checkpoint.write([Range("n.b.0", 1, 4)])  # killed behind the insert, before this was cleared
+    checkpoint.close()
+    drain(tmp_path / "spool", client, tmp_path)
+    assert stored(client) == [("n.b.0", seq) for seq in range(1, 9)]
 
 
 def test_two_sinks_on_one_directory_are_refused(tmp_path: Path) -> None:

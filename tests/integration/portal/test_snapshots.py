@@ -1,6 +1,7 @@
 """What a published snapshot says, and when a new version appears."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from gateway.contracts.snapshot import (
     Snapshot,
     parse_document,
 )
+from gateway.core.instants import to_us
+from gateway.core.quota_replay import counted_charges
 from gateway.core.settle import settle
 from portal.models import (
     Api,
@@ -33,6 +36,7 @@ from portal.snapshots import (
     snapshot_state,
     snapshot_touch,
 )
+from tests.factories.access_log import StreamWriter
 from tests.factories.provider import (
     MONTH,
     NOW,
@@ -134,6 +138,33 @@ def test_a_running_subscription_wins_over_one_that_ended() -> None:
     running = make_subscription(organization, version)
     key = make_credential(organization)
     assert published().grants[f"{key.pk}:{api.pk}"].entitlement_id == running.pk
+
+
+def test_a_restart_counts_what_was_used_before_a_change_of_plan() -> None:
+    maps, organization = make_api(slug="maps"), make_organization()
+    subscription, at = make_subscription(organization, make_plan_version(maps)), NOW - MONTH / 10
+    Segment.objects.filter(subscription=subscription).update(ends_at=at)
+    Segment.objects.create(
+        subscription=subscription, plan_version=make_plan_version(maps), starts_at=at
+    )
+    before = StreamWriter().event(
+        admitted_at=at - timedelta(days=1), subscription_id=subscription.pk,
+        quantities={"requests": Decimal(3)},
+    )  # fmt: skip
+    (charge,) = counted_charges(before, published())
+    assert (charge.units, charge.end_us) == (3, to_us(NOW + timedelta(days=25)))
+
+
+def test_an_api_that_a_subscription_has_left_is_drawn_from_the_one_that_covers_it() -> None:
+    maps, mail, organization = make_api(slug="maps"), make_api(slug="mail"), make_organization()
+    left, at = make_subscription(organization, make_plan_version(maps)), NOW - timedelta(hours=1)
+    Segment.objects.filter(subscription=left).update(ends_at=at)
+    Segment.objects.create(subscription=left, plan_version=make_plan_version(mail), starts_at=at)
+    covers = make_subscription(organization, make_plan_version(maps), starts_at=at)
+    key = make_credential(organization)
+    grants = published().grants
+    assert grants[f"{key.pk}:{maps.pk}"].entitlement_id == covers.pk
+    assert grants[f"{key.pk}:{mail.pk}"].entitlement_id == left.pk
 
 
 def test_credentials_say_whether_they_are_usable() -> None:

@@ -1,7 +1,10 @@
 """Counters = what the events say, across folding, deleting and kill -9."""
 
 import asyncio
+import itertools
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -103,6 +106,48 @@ async def test_a_crash_between_counting_and_deleting_counts_once(tmp_path: Path)
     assert keeper(tmp_path).rebuild(now_us=START)["s"][window().key].units == 200
     keeper(tmp_path).sweep(now_us=START)
     assert keeper(tmp_path).rebuild(now_us=START)["s"][window().key].units == 200
+
+
+_DYING_SWEEP = """
+import os, signal, sys
+from pathlib import Path
+from gateway.adapters.quota_checkpoint import SpoolKeeper
+
+left = int(sys.argv[2])
+root = Path(sys.argv[1])
+keeper = SpoolKeeper(spool_dir=root / "spool", counters=root / "quota", replay=lambda _: [])
+
+def die_at(event, _):
+    global left
+    if event in ("os.remove", "os.rmdir"):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(die_at)
+keeper.sweep(now_us=int(sys.argv[3]))
+"""
+
+
+@pytest.mark.timeout(60)
+async def test_a_sweep_killed_at_any_removal_leaves_nothing_that_looks_lost(
+    tmp_path: Path,
+) -> None:
+    for step in itertools.count():
+        root = tmp_path / str(step)
+        await write_stream(root, "s", requests=100)
+        publish_durable(root, "s", 101)
+        run = [sys.executable, "-c", _DYING_SWEEP, str(root), str(step), str(START)]
+        killed = subprocess.run(run, check=False).returncode  # noqa: ASYNC221, S603
+        for found in recover_dead_streams(root / "spool", node="n1", now_us=START):
+            assert found.damaged_seqs == []
+        if (root / "spool" / "s").exists():
+            publish_durable(root, "s", 101)  # the sink says again what it has
+        keeper(root).sweep(now_us=START)
+        assert not (root / "spool" / "s").exists()
+        if killed == 0:
+            break
+    assert step > 4
 
 
 async def test_windows_leave_the_file_after_their_end(tmp_path: Path) -> None:

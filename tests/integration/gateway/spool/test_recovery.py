@@ -196,6 +196,23 @@ def test_a_bit_flip_anywhere_is_found_or_harmless(tmp_path: Path) -> None:
         assert found.last_seq == 25 or torn
 
 
+@pytest.mark.parametrize("block", [0, 1, 2, -1])
+def test_damage_that_comes_behind_the_end_is_repaired_by_the_next_boot(
+    tmp_path: Path, block: int
+) -> None:
+    stream_dir = dead_stream(tmp_path)
+    recover(tmp_path)
+    assert recover_dead_streams(tmp_path, node="n1", now_us=NOW_US) == []
+    path = segment_files(stream_dir)[1][1]
+    flip(path, block_offsets(path)[block] + 60)
+    found = recover(tmp_path)
+    lines = synced_lines(stream_dir)
+    assert seqs(lines) == list(range(1, found.last_seq + 1))
+    assert damaged(lines) == found.damaged_seqs != []
+    assert decode(lines[-1]).final
+    assert recover_dead_streams(tmp_path, node="n1", now_us=NOW_US) == []
+
+
 def test_a_live_stream_is_left_alone(tmp_path: Path) -> None:
     stream_dir = dead_stream(tmp_path)
     lock = try_lock(stream_dir / LOCK_NAME)

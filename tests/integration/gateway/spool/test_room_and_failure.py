@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import resource
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from gateway.adapters.spool import FileSpool
 from gateway.adapters.spool_files import ENDED_NAME, segment_files
+from gateway.adapters.spool_segment import used_bytes
 from gateway.contracts.environment import Durability
 from gateway.errors import SpoolFailedError, SpoolFullError
 from tests.factories.events import events, request_tail, seqs, synced_lines, written_lines
@@ -88,6 +90,26 @@ def file_size_limit() -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_streams_may_be_removed_while_the_room_is_counted(tmp_path: Path) -> None:
+    """The sweep removes what is done beside the spool's own thread."""
+    stop = threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            for n in range(20):
+                (tmp_path / str(n)).mkdir()
+            for n in range(20):
+                (tmp_path / str(n)).rmdir()
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    try:
+        assert {used_bytes(tmp_path) for _ in range(3_000)} == {0}
+    finally:
+        stop.set()
+        other.join()
 
 
 async def test_a_failed_write_acknowledges_nothing_more(

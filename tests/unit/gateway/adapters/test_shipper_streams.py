@@ -1,11 +1,15 @@
 """Blocks become messages within bounds, and nothing is split, lost or reordered."""
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.adapters.shipper_streams import Shipment, build_shipments
+from gateway.adapters.shipper_streams import Shipment, ShippedStream, build_shipments
 from gateway.adapters.spool_files import crc
 from gateway.contracts.spool import MAX_BLOCK_BYTES, MAX_BLOCK_EVENTS, Block
+from tests.factories.access_log import StreamWriter
+from tests.factories.spool_files import SpoolWriter
 
 
 def blocks_of(shape: list[tuple[int, int]]) -> list[Block]:
@@ -43,3 +47,22 @@ def test_headers_describe_the_payload() -> None:
         "count": b"2",
         "crc32c": b"%d" % crc(b"a\nb\n"),
     }
+
+
+def test_a_damaged_stream_is_looked_at_again_and_goes_on_once_it_is_repaired(
+    tmp_path: Path,
+) -> None:
+    spool = SpoolWriter(tmp_path, StreamWriter())
+    spool.events.event()
+    spool.block()
+    spool.sync()
+    spool.damage(200)
+    stream = ShippedStream(spool.folder, mono_s=0.0, patience_s=60.0)
+    assert stream.next_shipments() == []
+    stream.repeat_if_stalled(60.0)
+    assert stream.next_shipments() == []
+    spool.damage(200)  # flipped back: as it was
+    stream.repeat_if_stalled(119.0)
+    assert stream.next_shipments() == []
+    stream.repeat_if_stalled(120.0)
+    assert [shipment.last_seq for shipment in stream.next_shipments()] == [1]

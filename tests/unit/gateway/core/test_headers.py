@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.contracts.snapshot import Quota
-from gateway.core.addresses import TrustedProxies, parse_networks
+from gateway.core.addresses import TrustedProxies, is_within, parse_networks
 from gateway.core.auth import KEY_HEADERS
 from gateway.core.charges import BucketCharge, Level, WindowCharge
 from gateway.core.headers import (
@@ -12,7 +12,13 @@ from gateway.core.headers import (
     host_name,
     scan_request,
 )
-from gateway.core.limit_headers import level_lines, policy_line, policy_lines, refused_lines
+from gateway.core.limit_headers import (
+    level_lines,
+    policy_line,
+    policy_lines,
+    refused_lines,
+    returned_levels,
+)
 from gateway.core.response_headers import ResponseRoles, scan_response
 
 _ROLES = HeaderRoles(KEY_HEADERS)
@@ -113,6 +119,29 @@ def test_client_address_is_the_rightmost_that_is_not_ours() -> None:
 
 _BUCKET = BucketCharge("k", "burst", rate=10, per_us=1_000_000, burst=100)
 _WINDOW = WindowCharge("e|requests|0", "requests", 0, 86_400_000_000, 50, 60, 1)
+
+
+def test_address_with_a_zone_is_no_client() -> None:
+    """What stands behind the % is any text; it would get into the event's line as it is."""
+    proxies = TrustedProxies(parse_networks(["10.0.0.0/8"]))
+    assert proxies.client_of("10.0.0.9", [b'fe80::1%"}']) == "10.0.0.9"
+
+
+def test_list_of_mapped_addresses_holds_the_plain_ones() -> None:
+    networks = parse_networks(["::ffff:10.1.0.0/112", "::/0"])
+    assert [is_within(text, networks[:1]) for text in ("10.1.2.3", "::ffff:10.1.2.3")] == [
+        True
+    ] * 2
+    assert not is_within("10.2.0.0", networks[:1])
+    assert not is_within("10.2.0.0", networks[1:])
+
+
+def test_units_that_come_back_beyond_a_quota_leave_nothing_there() -> None:
+    over = WindowCharge("sub|requests|0", "requests", 0, 9, quota=10, limit=None, units=2)
+    (level,) = returned_levels([over], [Level(remaining=0, used=15, reset_us=9)])
+    assert level == Level(remaining=0, used=13, reset_us=9)
+    (level,) = returned_levels([over], [Level(remaining=0, used=11, reset_us=9)])
+    assert level == Level(remaining=1, used=9, reset_us=9)
 
 
 def test_tightest_policy_fills_the_headers() -> None:
