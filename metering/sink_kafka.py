@@ -28,7 +28,7 @@ from kafka.errors import (
 )
 from kafka.structs import OffsetAndMetadata
 
-from gateway.contracts.access_log import DURABLE_TOPIC, TOPIC
+from gateway.contracts.access_log import DURABLE_PARTITIONS, DURABLE_TOPIC, PARTITIONS, TOPIC
 from metering import sink_metrics
 from metering.clickhouse import ClickHouse
 from metering.core.rows import BlockDamagedError, Lines
@@ -49,7 +49,6 @@ POLL_MS: Final = 500
 POLL_RECORDS: Final = 200
 CALL_MS: Final = 10_000
 PROVE_EVERY_S: Final = 60.0
-PARTITIONS: Final = 12
 _FENCES: Final = (
     CommitFailedError,
     IllegalGenerationError,
@@ -277,7 +276,7 @@ class KafkaSink:
             self._topic: NewTopic(self._topic, num_partitions=PARTITIONS),
             self._durable_topic: NewTopic(
                 self._durable_topic,
-                num_partitions=1,
+                num_partitions=DURABLE_PARTITIONS,
                 topic_configs={"cleanup.policy": "compact"},
             ),
         }

@@ -23,7 +23,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from gateway.adapters.shipper_streams import Shipment, ShippedStream
 from gateway.adapters.spool_files import SHIPPER_LOCK_NAME, stream_dirs, try_lock
-from gateway.contracts.access_log import DURABLE_TOPIC, TOPIC
+from gateway.contracts.access_log import DURABLE_PARTITIONS, DURABLE_TOPIC, PARTITIONS, TOPIC
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,6 @@ class ShipperRunningError(Exception):
 class ShipperSettings:
     """Where from and where to.
 
-    partitions   of both topics, when they are made here
     patience_s   how long "durable through" may stand still before its stream is sent again
     sweep_s      how often durable segments are deleted
     """
@@ -51,7 +50,6 @@ class ShipperSettings:
     bootstrap_servers: str
     topic: str = TOPIC
     durable_topic: str = DURABLE_TOPIC
-    partitions: int = 4
     patience_s: float = 60.0
     sweep_s: float = 5.0
 
@@ -134,13 +132,16 @@ class Shipper:
         self._consumer.seek_to_beginning(*assigned)  # compacted: one value per stream
 
     def _make_topics(self) -> None:
-        policies = {self._settings.topic: "delete", self._settings.durable_topic: "compact"}
+        topics = {
+            self._settings.topic: (PARTITIONS, "delete"),
+            self._settings.durable_topic: (DURABLE_PARTITIONS, "compact"),
+        }
         admin = KafkaAdminClient(bootstrap_servers=self._settings.bootstrap_servers)
         try:
-            for name, policy in policies.items():
+            for name, (partitions, policy) in topics.items():
                 topic = NewTopic(
                     name,
-                    num_partitions=self._settings.partitions,
+                    num_partitions=partitions,
                     replication_factor=-1,  # the brokers' default
                     topic_configs={"cleanup.policy": policy},
                 )

@@ -18,6 +18,9 @@ from typing import Any, Final
 SCHEMA_VERSION: Final = "v1"
 TOPIC: Final = "tollway.access-log.v1"
 DURABLE_TOPIC: Final = "tollway.durable.v1"
+PARTITIONS: Final = 12
+"""Of the log, where shipper or sink make it: as many sinks share the work at most."""
+DURABLE_PARTITIONS: Final = 1  # compacted: one value per stream
 
 
 class Kind(StrEnum):

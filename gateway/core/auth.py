@@ -38,10 +38,9 @@ def bearer_value(value: bytes) -> bytes | None:
     return rest.strip() if scheme.lower() == b"bearer" else None
 
 
-def carries_our_key(authorization: bytes) -> bool:
-    """Say whether an `Authorization` value holds one of our keys, however it is written."""
-    value = bearer_value(authorization)
-    return (authorization.strip() if value is None else value).startswith(_OUR_HEADS)
+def carries_our_key(text: bytes) -> bool:
+    """Say whether one of our keys is in a header value or a query, however it is written."""
+    return any(head in text for head in _OUR_HEADS)
 
 
 def find_key(

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.contracts.snapshot import Route
 from gateway.core.auth import KEY_PARAMETER, carries_our_key
 from gateway.core.compile import Admit
 from gateway.core.decision import Facts
 from gateway.core.headers import Role
-from gateway.core.target import Target, without_parameter
+from gateway.core.target import Target, query_values, without_parameter
 from gateway.core.upstreams import UpstreamTarget, upstream_path
 
 VIA: Final = b"1.1 tollway"
@@ -31,10 +32,7 @@ def request_head(
     """Build request line and header lines, the empty line included."""
     headers = facts.headers
     route, upstream = admit.route.route, admit.route.upstream.upstream
-    query = facts.target.query
-    if route.query_key and not route.public:
-        query = without_parameter(query, KEY_PARAMETER)
-    path = upstream_path(route, upstream, Target(facts.target.path, query))
+    path = upstream_path(route, upstream, Target(facts.target.path, _query(route, facts)))
     host = upstream.host_header or target.authority
     lines = [
         f"{facts.method} {path} HTTP/1.1\r\nHost: {host}\r\n".encode(),
@@ -48,6 +46,17 @@ def request_head(
         b"\r\n",
     ]
     return b"".join(lines)
+
+
+def _query(route: Route, facts: Facts) -> str | None:
+    """Pass the query on without a key: a parameter of that name may be the upstream's own."""
+    query = facts.target.query
+    if not query or KEY_PARAMETER not in query:
+        return query
+    takes_key = route.query_key and not route.public
+    if takes_key or any(map(carries_our_key, query_values(query, KEY_PARAMETER))):
+        return without_parameter(query, KEY_PARAMETER)
+    return query
 
 
 def _authorization(facts: Facts) -> Sequence[bytes]:

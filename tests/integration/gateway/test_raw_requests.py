@@ -124,6 +124,33 @@ async def test_credential_never_travels_up() -> None:
         assert LIVE_KEY.encode() not in head
 
 
+_COPIES = [
+    (f"/v1/x?apikey={LIVE_KEY}", b""),
+    (f"/v1/x?apikey=%74{LIVE_KEY[1:]}&apikey=mine", b""),
+    ("/v1/x", f"Authorization: Bearer\t{LIVE_KEY}\r\n".encode()),
+    ("/v1/x", f"Authorization: ApiKey {LIVE_KEY}\r\n".encode()),
+    ("/v1/x", f"Authorization: Bearer a, {LIVE_KEY}\r\n".encode()),
+]
+
+
+@pytest.mark.parametrize("is_public", [False, True])
+@pytest.mark.parametrize(("target", "line"), _COPIES)
+async def test_no_copy_of_a_key_travels_up_wherever_it_stands(
+    target: str, line: bytes, is_public: bool
+) -> None:
+    async with running(routes=[build_route(public=is_public)]) as rig:
+        await rig.raw(_get(target.encode(), line))
+        head = rig.upstream.heads[0]
+        assert LIVE_KEY[1:].encode() not in head
+        assert b"authorization" not in head.lower()
+
+
+async def test_a_parameter_of_that_name_may_be_the_upstreams_own() -> None:
+    async with running() as rig:
+        await rig.raw(_get(b"/v1/x?apikey=theirs&a=1"))
+        assert rig.upstream.heads[0].startswith(b"GET /v1/x?apikey=theirs&a=1 HTTP/1.1\r\n")
+
+
 async def test_foreign_authorization_passes() -> None:
     async with running() as rig:
         await rig.raw(_get(b"/v1/x", b"Authorization: Basic YTpi\r\n"))

@@ -12,7 +12,7 @@ from gateway.app import Identity
 from gateway.config import load
 from gateway.contracts.spool import DURABLE_NAME, Position
 from gateway.errors import SpoolFullError
-from gateway.storage import open_ports, spool_dir
+from gateway.storage import claim, open_ports, spool_dir
 from tests.factories.access_log import StreamWriter
 from tests.factories.snapshots import build_snapshot
 from tests.factories.spool_files import SpoolWriter
@@ -36,10 +36,14 @@ async def test_spool_that_was_left_full_opens_once_the_sink_has_it_all(tmp_path:
     (ended,) = recover_dead_streams(spool_dir(settings), node="n1", now_us=clock.now_us())
     os.truncate(left.path, _ROOM)
     identity = Identity(node="n1", boot="b1", worker=0)
+    lock = claim(settings, identity)
     with pytest.raises(SpoolFullError):
-        await open_ports(settings, identity, clock, build_snapshot())
+        await open_ports(settings, identity, clock, build_snapshot(), lock=lock)
+    os.close(lock)  # as its end does
     write_position(left.folder / DURABLE_NAME, Position(1, 0, ended.last_seq))
-    ports = await open_ports(settings, replace(identity, boot="b2"), clock, build_snapshot())
+    again = replace(identity, boot="b2")
+    lock = claim(settings, again)
+    ports = await open_ports(settings, again, clock, build_snapshot(), lock=lock)
     assert ports.spool.has_room()
     assert not left.folder.exists()
     await ports.spool.close()
