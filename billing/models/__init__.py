@@ -27,7 +27,7 @@ from billing.models.payment import (
     PaymentState,
     WebhookInbox,
 )
-from billing.models.usage import UsageSnapshot
+from billing.models.usage import Rebill, UsageSnapshot
 
 __all__ = [
     "ACCOUNTS",
@@ -55,6 +55,7 @@ __all__ = [
     "Payment",
     "PaymentState",
     "PlanCheckout",
+    "Rebill",
     "UsageSnapshot",
     "WebhookInbox",
 ]

@@ -8,9 +8,22 @@ from django.db import IntegrityError, transaction
 
 from billing.errors import InvoiceStateError, StaleApprovalError
 from billing.models import Invoice, InvoiceLine, UsageSnapshot
-from billing.services.close import CloseOutcome, period_close, usage_recheck
+from billing.services.close import (
+    CloseOutcome,
+    period_close,
+    period_rebill,
+    rebill_enqueue,
+    usage_recheck,
+)
 from billing.services.invoices import invoice_advance
-from billing.services.review import clean_approve, draft_void, invoice_approve, invoice_hold
+from billing.services.review import (
+    clean_approve,
+    draft_void,
+    invoice_approve,
+    invoice_hold,
+    invoice_move,
+)
+from billing.states import InvoiceState
 from portal.models import AuditEvent, BillingPeriod
 from tests.factories.billing import (
     FEB,
@@ -137,6 +150,42 @@ def test_a_void_document_is_picked_up_by_the_next() -> None:
     outcome = close(who, FakeUsageReader(complete_to=LATER))
     assert outcome.invoice is not None
     assert (outcome.invoice.n, nets(outcome.invoice)["base"]) == (2, 4900)
+
+
+@pytest.mark.parametrize("days", [0, 60])
+def test_an_earlier_document_that_becomes_void_after_the_close_is_billed_again(days: int) -> None:
+    """Also behind the 35 days of late usage, and where the newest document stands."""
+    who, reader = customer(), FakeUsageReader(complete_to=LATER)
+    reader.add(who.subscription.pk, JAN, 61_250)
+    first = invoice_advance(period_id=who.january.pk, now=JAN).invoice
+    settle_all(who.january)
+    second = close(who, reader).invoice
+    settle_all(who.january)
+    assert (nets(first), nets(second)) == ({"base": 4900}, {"calls": 1440})
+
+    at = LATER + timedelta(days=days)
+    Invoice.objects.filter(n=1).update(state="open")
+    void = Invoice.objects.get(n=1)
+    invoice_move(invoice=void, target=InvoiceState.VOID, action="invoice.void", now=at)
+    reader.events.clear()  # the log is gone by then: what was frozen counts
+    assert rebill_enqueue() == 1
+    third = period_rebill(period_id=who.january.pk, now=at).invoice
+    assert (nets(third), rebill_enqueue()) == ({"base": 4900}, 0)
+    assert period_rebill(period_id=who.january.pk, now=at).invoice is None
+
+
+def test_a_rebill_waits_for_a_document_that_is_leaving() -> None:
+    who, reader = customer(), FakeUsageReader(complete_to=LATER)
+    invoice_advance(period_id=who.january.pk, now=JAN)
+    settle_all(who.january)
+    reader.add(who.subscription.pk, JAN, 61_250)
+    assert close(who, reader).closed
+    Invoice.objects.filter(n=1).update(state="open")
+    Invoice.objects.filter(n=2).update(state="approved")
+    void = Invoice.objects.get(n=1)
+    invoice_move(invoice=void, target=InvoiceState.VOID, action="invoice.void", now=LATER)
+    assert period_rebill(period_id=who.january.pk, now=LATER).waits
+    assert rebill_enqueue() == 1
 
 
 def test_approval_covers_the_hash() -> None:
