@@ -7,6 +7,7 @@ API cannot slip in side by side.
 """
 
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
 from django.db import transaction
@@ -219,8 +220,7 @@ def subscription_change_undo(
     """
     with transaction.atomic():
         subscription = _locked(subscription)
-        planned = subscription.segments.filter(starts_at__gt=now).exists()
-        if not planned or subscription.ends_at is not None:
+        if subscription.ends_at is not None or not _is_change_planned(subscription, now=now):
             raise SubscriptionStateError
         _drop_planned(subscription, now=now)
         _record(subscription, "subscription.change_undo", actor, now)
@@ -328,14 +328,27 @@ def _locked(subscription: Subscription) -> Subscription:
 
 
 def _drop_planned(subscription: Subscription, *, now: datetime) -> Segment:
-    """Delete segments that have not begun, except the first; return the running one, open."""
+    """Delete planned changes; return the running segment, open.
+
+    The first segment and one that was resumed run from when they are opened, though they begin a
+    little later: what lies before them is no service, and stays so.
+    """
     segments = list(subscription.segments.order_by("starts_at"))
-    begun = [segment for segment in segments if segment.starts_at <= now] or segments[:1]
-    running = begun[-1]
+    running = segments[0]
+    for before, segment in pairwise(segments):
+        if segment.starts_at <= now or segment.starts_at != before.ends_at:
+            running = segment
     planned = [segment.pk for segment in segments if segment.starts_at > running.starts_at]
     Segment.objects.filter(pk__in=planned).delete()
     Segment.objects.filter(pk=running.pk).update(ends_at=None)
     return running
+
+
+def _is_change_planned(subscription: Subscription, *, now: datetime) -> bool:
+    ahead = list(
+        subscription.segments.filter(starts_at__gt=now).values_list("starts_at", flat=True)
+    )
+    return subscription.segments.filter(ends_at__in=ahead).exists()
 
 
 def _period_end(subscription: Subscription, *, now: datetime) -> datetime:

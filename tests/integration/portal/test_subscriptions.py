@@ -170,6 +170,38 @@ def test_a_pause_closes_the_segment_and_a_resumption_opens_another() -> None:
     assert subscription.paused_at is None
 
 
+@pytest.mark.parametrize("act", ["pause", "cancel", "cancel_at_once", "change"])
+def test_what_follows_a_resumption_at_once_leaves_the_pause_a_pause(act: str) -> None:
+    """The resumed segment is 2 s ahead: it is no planned change, the time before it stays free."""
+    small, large = make_plans()
+    subscription = subscribe(small)
+    paused_at = service.subscription_pause(subscription=subscription, actor=None, now=NOW)
+    back = NOW + timedelta(days=3)
+    service.subscription_resume(subscription=subscription, actor=None, now=back)
+    resumed_at, soon = back + timedelta(seconds=2), back + timedelta(seconds=3)
+    end, second = datetime(2026, 3, 31, tzinfo=UTC), back + timedelta(seconds=1)
+    with pytest.raises(SubscriptionStateError):
+        service.subscription_change_undo(subscription=subscription, actor=None, now=second)
+    match act:
+        case "pause":
+            service.subscription_pause(subscription=subscription, actor=None, now=second)
+            after = [(small.pk, resumed_at, soon)]
+        case "cancel":
+            service.subscription_cancel(subscription=subscription, actor=None, now=second)
+            after = [(small.pk, resumed_at, end)]
+        case "cancel_at_once":
+            service.subscription_cancel(
+                subscription=subscription, actor=None, now=second, at_once=True
+            )
+            after = [(small.pk, resumed_at, soon)]
+        case _:
+            service.subscription_change(
+                subscription=subscription, version=large, actor=None, now=second
+            )
+            after = [(small.pk, resumed_at, soon), (large.pk, soon, None)]
+    assert stretches(subscription) == [(small.pk, START, paused_at), *after]
+
+
 def test_what_is_not_offered_cannot_be_taken() -> None:
     draft = make_plan_version(make_api(), published=False)
     with pytest.raises(PlanNotOfferedError):
