@@ -26,7 +26,7 @@ from portal.models import (
     Subscription,
     User,
 )
-from portal.selectors import not_over
+from portal.selectors import not_over, segment_at
 from portal.services.audit import audit_record
 from portal.services.periods import periods_open
 from portal.snapshots import snapshot_touch
@@ -147,9 +147,14 @@ def _check_overlap(
         raise SubscriptionOverlapError
 
 
-def is_upgrade(*, subscription: Subscription, version: PlanVersion) -> bool:
-    """Say whether the version's plan ranks above the current one: then a change is due at once."""
-    return version.plan.rank > subscription.plan.rank
+def is_upgrade(*, subscription: Subscription, version: PlanVersion, now: datetime) -> bool:
+    """Say whether the version's plan ranks above the one in force: then a change is due at once.
+
+    By the segments: `Subscription.plan` follows them only with the next scan.
+    """
+    running = segment_at(subscription_id=subscription.pk, at=now)
+    plan = running.plan_version.plan if running else subscription.plan
+    return version.plan.rank > plan.rank
 
 
 def subscription_change_check(
@@ -191,7 +196,7 @@ def subscription_change(
     """
     with transaction.atomic():
         subscription = _locked(subscription)
-        upgrade = is_upgrade(subscription=subscription, version=version)
+        upgrade = is_upgrade(subscription=subscription, version=version, now=now)
         at = at or (soonest_change(now) if upgrade else _period_end(subscription, now=now))
         subscription_change_check(subscription=subscription, version=version, at=at, now=now)
         running = _drop_planned(subscription, now=now)
@@ -352,13 +357,19 @@ def _is_change_planned(subscription: Subscription, *, now: datetime) -> bool:
 
 
 def _period_end(subscription: Subscription, *, now: datetime) -> datetime:
-    """Return the end of the stored period that runs now, or of the first when it is to come."""
+    """Return the end of the stored period that runs now, or of the first when it is to come.
+
+    :raises SubscriptionStateError: when the subscription is over and no period runs any more.
+    """
     periods_open(subscription=subscription, now=now)
-    ends_at: datetime = (
+    ends_at: datetime | None = (
         subscription.periods.filter(ends_at__gt=now)
         .order_by("starts_at")
-        .values_list("ends_at", flat=True)[0]
+        .values_list("ends_at", flat=True)
+        .first()
     )
+    if ends_at is None:
+        raise SubscriptionStateError
     return max(ends_at, soonest_change(now))
 
 
