@@ -149,6 +149,7 @@ def _reason(error: PortalError) -> str:
     words = {
         "same_plan": _("You are on this plan already."),
         "downgrade_now": _("A smaller plan starts with the next period."),
+        "usage_kind": _("This plan measures usage in another way: start it with the next period."),
         "mixed_currency": _("This plan is priced in another currency than yours."),
     }
     return next((words[p.code] for p in problems if p.code in words), error.public)

@@ -12,6 +12,7 @@ from typing import Final
 
 from django.db import transaction
 
+from portal.core.plan_terms import clashing_meters
 from portal.errors import (
     ChangeTooSoonError,
     InputInvalidError,
@@ -164,7 +165,8 @@ def subscription_change_check(
 
     :raises ChangeTooSoonError, PlanNotOfferedError, SubscriptionStateError,
         SubscriptionOverlapError: as `subscription_change` says.
-    :raises InputInvalidError: for another currency than the organization's.
+    :raises InputInvalidError: for another currency than the organization's, and within a period
+        that the two plans together could not be billed for.
     """
     _check_offered(version)
     _refuse_currency(subscription.organization, version)
@@ -173,6 +175,25 @@ def subscription_change_check(
     if at < now + LEAD:
         raise ChangeTooSoonError
     _check_overlap(subscription.organization, version, start=at, own=subscription)
+    _check_usage_kinds(subscription, version, at=at)
+
+
+def _check_usage_kinds(subscription: Subscription, version: PlanVersion, *, at: datetime) -> None:
+    """Refuse a change within a period whose usage neither plan alone could read to its end."""
+    period = subscription.periods.filter(starts_at__lt=at, ends_at__gt=at).first()
+    if period is None:
+        return
+    held = Segment.objects.filter(
+        not_over(period.starts_at), subscription=subscription, starts_at__lt=at
+    ).select_related("plan_version")
+    prices = [
+        (price.get("meter", ""), price["model"])
+        for terms in (version.terms, *(segment.plan_version.terms for segment in held))
+        for price in terms.get("prices", [])
+    ]
+    if clashing_meters(prices):
+        message = "measures its usage in another way: it can start with the next period alone"
+        raise InputInvalidError([("plan", "usage_kind", message)])
 
 
 def subscription_change(
