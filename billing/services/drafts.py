@@ -12,7 +12,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 
-from billing.locks import period_lock
+from billing.locks import grants_lock, period_lock
 from billing.models import CreditNote, CreditNoteLine, Invoice, InvoiceKind, InvoiceLine
 from billing.services.chain import (
     Billed,
@@ -148,6 +148,7 @@ def draft_write(
         if held is not None and not rows:
             return _emptied(held)
         grants_ensure(subscription=subscription, stretches=stretches, now=now)
+        grants_lock(subscription.organization_id)
         grants = grant_list(
             subscription=subscription, currency=rating.document["currency"], without=held
         )
