@@ -9,6 +9,7 @@ from billing.models.credit_note import (
     NoteSettlement,
 )
 from billing.models.invoice import (
+    DESCRIPTION_MAX,
     CollectionWait,
     Invoice,
     InvoiceKind,
@@ -31,6 +32,7 @@ from billing.models.usage import Rebill, UsageSnapshot
 
 __all__ = [
     "ACCOUNTS",
+    "DESCRIPTION_MAX",
     "CheckoutState",
     "CollectionWait",
     "CreditDraw",

@@ -13,7 +13,14 @@ from django.db import transaction
 from django.db.models import Max
 
 from billing.locks import grants_lock, period_lock
-from billing.models import CreditNote, CreditNoteLine, Invoice, InvoiceKind, InvoiceLine
+from billing.models import (
+    DESCRIPTION_MAX,
+    CreditNote,
+    CreditNoteLine,
+    Invoice,
+    InvoiceKind,
+    InvoiceLine,
+)
 from billing.services.chain import (
     Billed,
     Difference,
@@ -279,7 +286,7 @@ def _lines_write(
             line_key=row.line.line_key,
             price_key=row.line.price_key,
             meter=row.line.meter,
-            description=row.line.description,
+            description=row.line.description[:DESCRIPTION_MAX],
             formula=formula_of(row, stretches, formulas),
             starts_at=row.line.starts_at,
             ends_at=row.line.ends_at,

@@ -24,6 +24,7 @@ from billing.services.review import (
     invoice_move,
 )
 from billing.states import InvoiceState
+from portal.core.plan_terms import Terms, parse_terms
 from portal.models import AuditEvent, BillingPeriod
 from tests.factories.billing import (
     FEB,
@@ -270,3 +271,16 @@ def test_tax_and_credit_are_of_the_document() -> None:
     second = close(who, reader).invoice
     assert second is not None
     assert (second.subtotal_minor, second.credit_minor, second.tax_minor) == (1440, 0, 288)
+
+
+def test_a_long_description_of_a_price_is_cut_to_the_lines_column() -> None:
+    """PostgreSQL would refuse it whole, and the period could never be drafted."""
+    terms = pro_terms()
+    terms["prices"][0]["description"] = "d" * 500
+    assert isinstance(parse_terms(terms), Terms)
+    draft = invoice_advance(
+        period_id=customer(version=plan_version(terms=terms)).january.pk, now=JAN
+    )
+    assert draft.invoice is not None
+    longest = InvoiceLine._meta.get_field("description").max_length
+    assert [len(line.description) for line in draft.invoice.lines.all()] == [longest]
