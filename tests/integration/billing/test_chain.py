@@ -15,6 +15,7 @@ from billing.services.close import (
     rebill_enqueue,
     usage_recheck,
 )
+from billing.services.documents import document_data
 from billing.services.invoices import invoice_advance
 from billing.services.review import (
     clean_approve,
@@ -284,3 +285,20 @@ def test_a_long_description_of_a_price_is_cut_to_the_lines_column() -> None:
     assert draft.invoice is not None
     longest = InvoiceLine._meta.get_field("description").max_length
     assert [len(line.description) for line in draft.invoice.lines.all()] == [longest]
+
+
+@pytest.mark.parametrize(
+    ("rates", "printed", "tax_minor"),
+    [(["20"], "20", 980), (["5", "9.975"], "5 + 9.975", 245 + 489)],
+)
+def test_an_invoice_prints_the_rate_that_it_was_taxed_at(
+    rates: list[str], printed: str, tax_minor: int
+) -> None:
+    """The plan's own tax goes before the customer's rate, on the paper too."""
+    terms = pro_terms() | {"tax": [{"rate": rate} for rate in rates]}
+    who = customer(version=plan_version(terms=terms), tax="7")
+    invoice = invoice_advance(period_id=who.january.pk, now=JAN).invoice
+    assert invoice is not None
+    assert (invoice.tax_minor, invoice.tax_rate_percent) == (tax_minor, printed)
+    totals = document_data(invoice=invoice)["totals"]
+    assert totals[-1][0] == f"Tax ({printed} %)"
