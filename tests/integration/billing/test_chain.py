@@ -154,6 +154,24 @@ def test_a_void_document_is_picked_up_by_the_next() -> None:
     assert (outcome.invoice.n, nets(outcome.invoice)["base"]) == (2, 4900)
 
 
+def test_a_runner_that_read_less_and_comes_later_takes_nothing_back() -> None:
+    """It read the log before a late call, and gets the lock when the period is closed and paid."""
+    who = customer()
+    early, whole = FakeUsageReader(complete_to=LATER), FakeUsageReader(complete_to=LATER)
+    early.add(who.subscription.pk, JAN, 51_000)
+    whole.add(who.subscription.pk, JAN, 51_000)
+    whole.add(who.subscription.pk, MID, 10_000)
+
+    def quicker() -> None:
+        assert close(who, whole).closed
+        settle_all(who.january)
+
+    early.on_read = quicker
+    assert close(who, early).closed
+    assert [i.total_minor for i in Invoice.objects.all()] == [4900 + 1320]
+    assert UsageSnapshot.objects.filter(period=who.january).count() == 1
+
+
 @pytest.mark.parametrize("days", [0, 60])
 def test_an_earlier_document_that_becomes_void_after_the_close_is_billed_again(days: int) -> None:
     """Also behind the 35 days of late usage, and where the newest document stands."""
