@@ -177,6 +177,20 @@ def test_void_leaves_the_lines_to_the_next_document() -> None:
     assert (invoice.state, collector.invoices["in_1"].status) == ("void", "void")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["株式会社テスト", "บริษัท", "Acme \N{ROCKET}", "A\x07B", '#panic("x") $y$ @z \\', "שלום"],
+)
+def test_an_invoice_opens_whatever_its_customer_is_called(name: str) -> None:
+    """A name that the fonts lack ended the issuing after Stripe had finalized: never collected."""
+    who, collector = customer(), FakeCollector()
+    Organization.objects.filter(pk=who.organization.pk).update(name=name)
+    invoice = issue(approved(who), collector)
+    assert (invoice.state, invoice.alarm) == ("open", "")
+    assert invoice.pdf is not None
+    assert bytes(invoice.pdf).startswith(b"%PDF-")
+
+
 class EagerCollector(FakeCollector):
     """Its webhook about a void is there, and applied, before its answer is."""
 
