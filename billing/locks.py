@@ -1,6 +1,6 @@
 """Every row lock of billing, by primary key; taken late, once, inside a transaction."""
 
-from billing.models import CreditNote, Invoice, InvoiceNumbering
+from billing.models import CreditGrant, CreditNote, Invoice, InvoiceNumbering
 from portal.models import BillingPeriod, Organization
 
 
@@ -20,6 +20,16 @@ def period_lock(period_id: str) -> BillingPeriod:
 
 def invoice_lock(invoice_id: str) -> Invoice:
     return Invoice.objects.select_for_update(of=("self",)).get(pk=invoice_id)
+
+
+def grants_lock(organization_id: str) -> None:
+    """Serialize documents that draw on one wallet: two periods of a customer share it."""
+    list(
+        CreditGrant.objects.select_for_update()
+        .filter(organization_id=organization_id)
+        .order_by("pk")
+        .values_list("pk", flat=True)
+    )
 
 
 def credit_note_lock(note_id: str) -> CreditNote:

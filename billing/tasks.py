@@ -139,9 +139,15 @@ def scan_alerts() -> None:
 
 @shared_task(base=Scan, name="billing.scan_late")
 def scan_late() -> None:
-    """Send a recheck per subscription whose period closed lately."""
+    """Send a recheck per subscription whose period closed lately, and what is billed again."""
     with transaction.atomic():
         close.late_enqueue(now=now())
+        close.rebill_enqueue()
+
+
+@shared_task(name="billing.period_rebill")
+def period_rebill(period_id: str) -> None:
+    close.period_rebill(period_id=period_id, now=now())
 
 
 @shared_task(name="billing.subscription_recheck")

@@ -16,6 +16,7 @@ TASK_NAMES: Final = frozenset(
         "billing.credit_note_issue",
         "billing.invoice_advance",
         "billing.period_close",
+        "billing.period_rebill",
         "billing.invoice_issue",
         "billing.invoice_reconcile",
         "billing.payment_collect",

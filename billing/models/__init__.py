@@ -9,6 +9,7 @@ from billing.models.credit_note import (
     NoteSettlement,
 )
 from billing.models.invoice import (
+    DESCRIPTION_MAX,
     CollectionWait,
     Invoice,
     InvoiceKind,
@@ -27,10 +28,11 @@ from billing.models.payment import (
     PaymentState,
     WebhookInbox,
 )
-from billing.models.usage import UsageSnapshot
+from billing.models.usage import Rebill, UsageSnapshot
 
 __all__ = [
     "ACCOUNTS",
+    "DESCRIPTION_MAX",
     "CheckoutState",
     "CollectionWait",
     "CreditDraw",
@@ -55,6 +57,7 @@ __all__ = [
     "Payment",
     "PaymentState",
     "PlanCheckout",
+    "Rebill",
     "UsageSnapshot",
     "WebhookInbox",
 ]

@@ -1,6 +1,6 @@
 """Invoices, their lines and the series of their numbers."""
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from django.db import models
 
@@ -115,6 +115,10 @@ class Invoice(models.Model):
         return max(0, self.total_minor - self.credited_minor - self.amount_paid_minor)
 
 
+DESCRIPTION_MAX: Final = 400
+"""Characters of a line's description; a price's own may be longer and is cut there."""
+
+
 class InvoiceLine(models.Model):
     """A line: the difference between what is rated now and what the chain has billed before.
 
@@ -129,7 +133,7 @@ class InvoiceLine(models.Model):
     line_key = models.CharField(max_length=200)
     price_key = models.CharField(max_length=120, blank=True)
     meter = models.CharField(max_length=60, blank=True)
-    description = models.CharField(max_length=400)
+    description = models.CharField(max_length=DESCRIPTION_MAX)
     formula = models.JSONField(default=list, blank=True)  # rows of unrounded arithmetic
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()  # exclusive

@@ -45,3 +45,18 @@ class UsageSnapshot(models.Model):
 
     def __str__(self) -> str:
         return f"{self.period_id} {self.meter} r{self.revision}"
+
+
+class Rebill(models.Model):
+    """A period of which a document became void: what it billed is open again.
+
+    Closed, the period is rated once more and this row is gone; until then the close does it.
+    """
+
+    period = models.OneToOneField(
+        BillingPeriod, models.CASCADE, primary_key=True, related_name="rebill"
+    )
+    since = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return str(self.pk)

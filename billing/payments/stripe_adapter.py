@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 import stripe
 from django.conf import settings
 
+from billing.errors import CollectorRefusedError
 from billing.payments.failures import translated
 from billing.payments.port import (
     Card,
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
 
 TIMEOUT_S: Final = 10
 RETRIES: Final = 2
+OTHER_UNIT: Final = frozenset({"ISK", "MGA", "UGX"})
+"""Currencies whose amounts Stripe counts in another unit than ISO 4217 gives them: a hundredth of
+the krona and the shilling, the whole ariary. Sent as it is, an invoice would be a hundred times
+too small or too large."""
 FAILURE_EXPAND: Final = "payments.data.payment.payment_intent"
 
 
@@ -189,6 +194,9 @@ class StripeCollector(StripeBooks):
         days_until_due: int | None,
         metadata: Mapping[str, str],
     ) -> RemoteInvoice:
+        if currency.upper() in OTHER_UNIT:
+            msg = f"{currency.upper()}: an amount means another sum at Stripe; nothing is sent."
+            raise CollectorRefusedError(msg)
         params: InvoiceCreateParams = {
             "customer": customer_id,
             "currency": currency.lower(),

@@ -12,7 +12,15 @@ from zoneinfo import ZoneInfo
 
 from portal.core.checked_input import EPOCH, Fields, Problem, Refusal, exact_decimal, path_of
 from portal.core.money import EXPONENTS
-from portal.core.plan_terms import METER, Price, Terms, check_applies_to, read_terms
+from portal.core.plan_terms import (
+    EITHER_KIND,
+    EVENTS_ONLY,
+    METER,
+    Price,
+    Terms,
+    check_applies_to,
+    read_terms,
+)
 
 _DOCUMENT: Final = frozenset(
     {"currency", "period", "time_zone", "trial_ends_at", "trial_usage_free", "terms", "usage",
@@ -152,13 +160,9 @@ def _check_times(
         row.refuse("from", "segment_overlap", "must not begin before the last one ends")
 
 
-_EVENTS_ONLY: Final = frozenset({"percentage"})
-_EITHER: Final = frozenset({"dynamic", "graduated_percentage"})
-
-
 def _fits(price: Price, usage: Usage) -> bool:
     """Say whether a price can read this kind of usage."""
-    return price.model in _EITHER or (usage.events is not None) == (price.model in _EVENTS_ONLY)
+    return price.model in EITHER_KIND or (usage.events is not None) == (price.model in EVENTS_ONLY)
 
 
 def _check_kinds(paths: Sequence[str], segments: list[Stretch], out: list[Problem]) -> None:
@@ -180,7 +184,7 @@ def _check_kinds(paths: Sequence[str], segments: list[Stretch], out: list[Proble
                 out.append(Problem(at, "usage_kind", "must not mix quantities and events"))
             wrong = next((p for p in readers.get(meter, ()) if not _fits(p, usage)), None)
             if wrong is not None:
-                wanted = "events" if wrong.model in _EVENTS_ONLY else "a quantity"
+                wanted = "events" if wrong.model in EVENTS_ONLY else "a quantity"
                 why = f"price {wrong.key} of model {wrong.model} takes {wanted}"
                 out.append(Problem(at, "usage_kind", why))
 

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from billing.locks import period_lock
-from billing.models import Finding, Invoice, InvoiceKind
+from billing.models import Finding, Invoice, InvoiceKind, Rebill
 from billing.services.drafts import DraftOutcome, draft_give_way, draft_write
 from billing.services.rated import Stretch, period_rate, stretch_list, usage_read
 from billing.services.snapshots import frozen_usage, snapshots_take
@@ -64,7 +64,8 @@ def period_close(
     stretches = stretch_list(subscription=period.subscription, period=period, now=now)
     usage = usage_read(reader=reader, subscription=period.subscription, stretches=stretches)
     with transaction.atomic():
-        period_lock(period.pk)
+        if period_lock(period.pk).closed_at is not None:
+            return CloseOutcome(True)  # by a quicker runner, who may have read more than this one
         if stretches:
             snapshots_take(
                 subscription=period.subscription,
@@ -174,6 +175,33 @@ def usage_recheck(
         if not taken and held is None and _is_settled(period):
             return DraftOutcome(None)
         return _corrected(period, stretches, held, now)
+
+
+def period_rebill(*, period_id: str, now: datetime) -> DraftOutcome:
+    """Bill again what a void document of a closed period had billed, from the frozen usage.
+
+    However long ago it was closed: the log is not read, so that it may be gone by now.
+    """
+    with transaction.atomic():
+        period = period_lock(period_id)
+        if period.closed_at is None or not Rebill.objects.filter(pk=period_id).exists():
+            return DraftOutcome(None)
+        held = Invoice.objects.filter(period=period, state__in=UNISSUED).first()
+        if held is not None and held.state not in RERATABLE:
+            return DraftOutcome(held, waits=True)
+        stretches = stretch_list(subscription=period.subscription, period=period, now=now)
+        Rebill.objects.filter(pk=period_id).delete()
+        return _corrected(period, stretches, held, now)
+
+
+def rebill_enqueue() -> int:
+    """Send a task per closed period of which a document became void."""
+    rows = Rebill.objects.filter(period__closed_at__isnull=False).order_by("pk")
+    count = 0
+    for period_id in rows.values_list("pk", flat=True).iterator(chunk_size=PAGE):
+        enqueue_on_commit("billing.period_rebill", period_id=period_id)
+        count += 1
+    return count
 
 
 def _corrected(

@@ -52,14 +52,27 @@ def note_pdf_store(*, note: CreditNote) -> None:
 
 
 def pdf_build(*, template: str, data: dict[str, Any], timestamp: datetime) -> bytes:
-    """Typeset the data. No system font, no network, the time given: a pure function."""
+    """Typeset the data. No system font, no network, the time given: a pure function.
+
+    Text that the archive standards do not admit (a script that the bundled fonts lack, a control
+    character) makes a plain PDF, with boxes for it: an invoice is never without its document.
+    """
+    try:
+        return _compiled(template, data, timestamp, archival=True)
+    except typst.TypstError:
+        return _compiled(template, data, timestamp, archival=False)
+
+
+def _compiled(
+    template: str, data: dict[str, Any], timestamp: datetime, *, archival: bool
+) -> bytes:
     built: bytes = typst.compile(
         str(settings.BASE_DIR.joinpath(TEMPLATES, template)),
         root=str(settings.BASE_DIR.joinpath("templates")),
         format="pdf",
         ignore_system_fonts=True,
         sys_inputs={"data": json.dumps(data, sort_keys=True)},
-        pdf_standards=["a-3a", "ua-1"],
+        pdf_standards=["a-3a", "ua-1"] if archival else [],
         timestamp=timestamp.replace(microsecond=0),
     )
     return built

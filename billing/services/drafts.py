@@ -4,16 +4,23 @@ Called by the close, by in-advance billing and by `invoice_rerate`. One unissued
 period is a constraint of the database, so that two runners end with the same row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.db import transaction
 from django.db.models import Max
 
-from billing.locks import period_lock
-from billing.models import CreditNote, CreditNoteLine, Invoice, InvoiceKind, InvoiceLine
+from billing.locks import grants_lock, period_lock
+from billing.models import (
+    DESCRIPTION_MAX,
+    CreditNote,
+    CreditNoteLine,
+    Invoice,
+    InvoiceKind,
+    InvoiceLine,
+)
 from billing.services.chain import (
     Billed,
     Difference,
@@ -36,6 +43,8 @@ from billing.services.rated import (
 from billing.services.wallet import credit_terms, draws_write, grant_list, grants_ensure
 from billing.states import RERATABLE, UNISSUED, InvoiceState, NoteState
 from portal.models import BillingPeriod, Organization, Subscription
+
+TAX_TEXT_MAX: Final = 12  # characters of the column
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,16 @@ def tax_terms(organization: Organization, stretches: Sequence[Stretch]) -> list[
     return [] if rate in {"", "0"} else [{"rate": rate}]
 
 
+def _tax_text(tax: Sequence[Mapping[str, Any]]) -> str:
+    """Write the rates that a document was taxed at, as they are printed before the percent sign.
+
+    >>> _tax_text([]), _tax_text([{"rate": "20"}]), _tax_text([{"rate": "5"}, {"rate": "9.975"}])
+    ('0', '20', '5 + 9.975')
+    """
+    text = " + ".join(dict.fromkeys(str(entry["rate"]) for entry in tax)) or "0"
+    return text if len(text) <= TAX_TEXT_MAX else "several"
+
+
 def draft_write(
     *,
     subscription: Subscription,
@@ -148,21 +167,34 @@ def draft_write(
         if held is not None and not rows:
             return _emptied(held)
         grants_ensure(subscription=subscription, stretches=stretches, now=now)
+        grants_lock(subscription.organization_id)
         grants = grant_list(
             subscription=subscription, currency=rating.document["currency"], without=held
         )
+        tax = tax_terms(subscription.organization, stretches)
         settled = settle(
             currency=rating.document["currency"],
             lines=rows,
             credits=credit_terms(grants),
-            tax=tax_terms(subscription.organization, stretches),
+            tax=tax,
             at=period.starts_at,
             until=period.ends_at,
         )
         content = _content(kind, rating, rows, settled, billed_digest(billed), stretches)
         if held is not None and held.content_hash == content["hash"]:
             return DraftOutcome(held)
-        invoice = _save(held, subscription, period, kind, rating, content, settled, stretches, now)
+        invoice = _save(
+            held,
+            subscription,
+            period,
+            kind,
+            rating,
+            content,
+            settled,
+            _tax_text(tax),
+            stretches,
+            now,
+        )
         previous = {} if held is None else {x.line_key: x.net_minor for x in invoice.lines.all()}
         _lines_write(invoice, rows, rating, stretches)
         draws_write(invoice=invoice, rows=grants, draws_minor=settled.draws_minor)
@@ -224,6 +256,7 @@ def _save(
     rating: PeriodRating,
     content: dict[str, str],
     settled: Settlement,
+    tax_text: str,
     stretches: Sequence[Stretch],
     now: datetime,
 ) -> Invoice:
@@ -239,7 +272,7 @@ def _save(
         "credit_minor": settled.credit_minor,
         "tax_minor": settled.tax_minor,
         "total_minor": settled.total_minor,
-        "tax_rate_percent": subscription.organization.tax_rate_percent,
+        "tax_rate_percent": tax_text,
         "rating_input": rating.document,
         "engine_version": ENGINE_VERSION,
         "content_hash": content["hash"],
@@ -278,7 +311,7 @@ def _lines_write(
             line_key=row.line.line_key,
             price_key=row.line.price_key,
             meter=row.line.meter,
-            description=row.line.description,
+            description=row.line.description[:DESCRIPTION_MAX],
             formula=formula_of(row, stretches, formulas),
             starts_at=row.line.starts_at,
             ends_at=row.line.ends_at,

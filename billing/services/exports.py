@@ -2,12 +2,14 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 from billing.models import Invoice, InvoiceLine
 from billing.services.money_text import decimal_text
 from gateway.contracts.access_log import format_time
+from portal.core import csv_cells
 
 INVOICE_HEADER: Final = (
     "invoice_id",
@@ -35,6 +37,7 @@ INVOICE_HEADER: Final = (
     "stripe_invoice_id",
     "content_hash",
 )
+_NEGATIVE: Final = re.compile(r"-[0-9]+(\.[0-9]+)?")
 LINE_HEADER: Final = (
     "invoice_id",
     "number",
@@ -55,20 +58,14 @@ LINE_HEADER: Final = (
 
 
 def safe_cell(text: str) -> str:
-    """Defuse a cell that a spreadsheet would take for a formula (OWASP CSV injection).
+    """Defuse a cell that a spreadsheet would take for a formula, as every export does.
 
     Numbers keep their sign.
 
-    >>> safe_cell("=1+1"), safe_cell("-12.50"), safe_cell("Acme")
-    ("'=1+1", '-12.50', 'Acme')
+    >>> safe_cell("=1+1"), safe_cell("\\n=1"), safe_cell("-12.50"), safe_cell("Acme")
+    ("'=1+1", "'\\n=1", '-12.50', 'Acme')
     """
-    if text[:1] in {"=", "+", "@", "\t", "\r"} or (text[:1] == "-" and not _is_number(text)):
-        return "'" + text
-    return text
-
-
-def _is_number(text: str) -> bool:
-    return text[1:].replace(".", "", 1).isdigit()
+    return text if _NEGATIVE.fullmatch(text) else csv_cells.safe_cell(text)
 
 
 def csv_rows(header: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:

@@ -5,12 +5,20 @@ the order of events, their duplicates and their loss make no difference.
 """
 
 from datetime import datetime, timedelta
+from typing import Final
 
 from django.db import transaction
 from django.db.models import Max
 
 from billing.errors import CardDeclinedError, CollectorRefusedError
-from billing.models import CollectionWait, CustomerAccount, Invoice, Payment, PaymentState
+from billing.models import (
+    CollectionWait,
+    CustomerAccount,
+    Invoice,
+    Outbox,
+    Payment,
+    PaymentState,
+)
 from billing.payments.port import Collector, RemoteInvoice
 from billing.services.accounts import account_ensure, card_refresh
 from billing.services.dunning import (
@@ -28,6 +36,7 @@ from portal.models import User
 from portal.services.audit import audit_record
 
 CLAIM = timedelta(minutes=10)
+VOID_STEP: Final = "void"
 
 
 def payment_collect(
@@ -242,25 +251,31 @@ def _given_up(invoice: Invoice, now: datetime) -> None:
 
 
 def _void_elsewhere(invoice: Invoice, now: datetime) -> Invoice:
-    """Follow a void that was made at the collector; finance has to look at why."""
+    """Follow a void that was made at the collector; finance has to look at why.
+
+    One that we sent may be told to us before its answer is, or instead of it: nothing to look at.
+    """
+    ours = Outbox.objects.filter(invoice=invoice, step=VOID_STEP).exists()
+    reason = "Void at the collector, as we asked." if ours else "Void at the collector, not by us."
     with transaction.atomic():
         invoice_move(
             invoice=invoice,
             target=InvoiceState.VOID,
             action="invoice.void",
             now=now,
-            reason="void at the collector, not by us",
-            void_reason="Void at the collector, not by us.",
+            reason=reason,
+            void_reason=reason,
             next_attempt_at=None,
             waiting_for=CollectionWait.NOTHING,
         )
-        finding_open(
-            key=f"{invoice.pk}:void_elsewhere",
-            kind="void_elsewhere",
-            detail=f"{invoice} was made void at the collector, not by us.",
-            invoice=invoice,
-            now=now,
-        )
+        if not ours:
+            finding_open(
+                key=f"{invoice.pk}:void_elsewhere",
+                kind="void_elsewhere",
+                detail=f"{invoice} was made void at the collector, not by us.",
+                invoice=invoice,
+                now=now,
+            )
         dunning_clear(organization_id=invoice.organization_id, now=now)
     return invoice
 
@@ -352,24 +367,26 @@ def open_void(
     """Void an issued, unpaid invoice at the collector first, then here; the chain goes on."""
     invoice = Invoice.objects.select_related("organization").get(pk=invoice_id)
     remote = outbox_call(
-        step=Step(invoice=invoice, name="void", body_hash=invoice.content_hash),
+        step=Step(invoice=invoice, name=VOID_STEP, body_hash=invoice.content_hash),
         wall=wall,
         look=lambda: None,
         call=lambda key: collector.invoice_void(key=key, remote_id=invoice.stripe_invoice_id),
     )
+    invoice.refresh_from_db()
     with transaction.atomic():
-        invoice_move(
-            invoice=invoice,
-            target=InvoiceState.VOID,
-            action="invoice.void",
-            now=now,
-            actor=actor,
-            reason=reason,
-            sources=(InvoiceState.OPEN, InvoiceState.UNCOLLECTIBLE),
-            void_reason=reason[:300],
-            next_attempt_at=None,
-            waiting_for=CollectionWait.NOTHING,
-        )
+        if invoice.state != InvoiceState.VOID:  # a webhook may have been quicker than the answer
+            invoice_move(
+                invoice=invoice,
+                target=InvoiceState.VOID,
+                action="invoice.void",
+                now=now,
+                actor=actor,
+                reason=reason,
+                sources=(InvoiceState.OPEN, InvoiceState.UNCOLLECTIBLE),
+                void_reason=reason[:300],
+                next_attempt_at=None,
+                waiting_for=CollectionWait.NOTHING,
+            )
         dunning_clear(organization_id=invoice.organization_id, now=now)
         audit_record(
             actor=actor,

@@ -117,9 +117,9 @@ class PlanChangePreview:
         )
 
 
-def default_timing(*, subscription: Subscription, version: PlanVersion) -> Timing:
+def default_timing(*, subscription: Subscription, version: PlanVersion, now: datetime) -> Timing:
     """An upgrade is due at once, everything else with the period."""
-    upgrade = is_upgrade(subscription=subscription, version=version)
+    upgrade = is_upgrade(subscription=subscription, version=version, now=now)
     return Timing.NOW if upgrade else Timing.PERIOD_END
 
 
@@ -143,11 +143,13 @@ def plan_change_preview(
         `subscription_change` does.
     :raises InputInvalidError: for the plan version in force, or a downgrade that is to be due now.
     """
-    chosen = timing or default_timing(subscription=subscription, version=version)
+    chosen = timing or default_timing(subscription=subscription, version=version, now=now)
     period, running = _running(subscription, now=now)
     if running.plan_version_id == version.pk:
         raise InputInvalidError([("plan", "same_plan", "is the current plan")])
-    if chosen is Timing.NOW and not is_upgrade(subscription=subscription, version=version):
+    if chosen is Timing.NOW and not is_upgrade(
+        subscription=subscription, version=version, now=now
+    ):
         raise InputInvalidError(
             [("timing", "downgrade_now", "a smaller plan starts with the next period")]
         )

@@ -9,17 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from billing.rating.rate import ENGINE_VERSION, rate_document
 from billing.services.chain import Difference, RatedLine
 from gateway.contracts.access_log import format_time, parse_time
 from metering.queries import UsageReader
 from portal.core.money import minor_to_major
+from portal.core.plan_terms import EVENTS_ONLY
 from portal.models import BillingPeriod, Segment, Subscription
-
-NEEDS_EVENTS: Final = frozenset({"percentage"})
-"""Price models that read each value and not the sum (`pricing.md` §1)."""
 
 __all__ = [
     "ENGINE_VERSION",
@@ -163,7 +161,7 @@ def event_meters(stretches: Sequence[Stretch]) -> frozenset[str]:
         price["meter"]
         for stretch in stretches
         for price in stretch.segment.plan_version.terms.get("prices", [])
-        if price["model"] in NEEDS_EVENTS
+        if price["model"] in EVENTS_ONLY
     )
 
 

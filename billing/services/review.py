@@ -10,7 +10,7 @@ from django.db import transaction
 
 from billing.errors import InvoiceStateError, StaleApprovalError
 from billing.locks import invoice_lock, period_lock
-from billing.models import Invoice, InvoiceKind
+from billing.models import Invoice, InvoiceKind, Rebill
 from billing.services.chain import billed_digest
 from billing.services.drafts import billed_of_kind
 from billing.services.rated import stretch_list
@@ -33,10 +33,15 @@ def invoice_move(
 ) -> None:
     """Move an invoice by compare-and-set and write the audit row in the same transaction.
 
+    What a void one billed is open again: its period is to be rated once more.
+
     :raises InvoiceStateError: when its state does not allow the move (any more).
     """
     allowed = sources or sources_of(target)
     with transaction.atomic():
+        if target == InvoiceState.VOID:
+            period_lock(invoice.period_id)
+            Rebill.objects.update_or_create(pk=invoice.period_id, defaults={"since": now})
         moved = Invoice.objects.filter(pk=invoice.pk, state__in=allowed).update(
             state=target, **values
         )

@@ -55,6 +55,9 @@ def grant_list(
         if without is not None:
             draws = draws.exclude(invoice=without)
         back = CreditReturn.objects.filter(grant=grant, credit_note__state=NoteState.ISSUED)
+        back = back.exclude(
+            credit_note__invoice__state=InvoiceState.VOID
+        )  # its draw is back whole
         drawn = _sum_minor(draws) - _sum_minor(back)
         if grant.amount_minor > drawn:
             rows.append((grant, grant.amount_minor - drawn))

@@ -43,7 +43,7 @@ def _card(
         "words": plan_words(version),
         "examples": plan_examples(version=version, month_start=month_start(at)),
         "is_current": held is not None and held.pk == version.pk,
-        "timing": default_timing(subscription=subscription, version=version).value,
+        "timing": default_timing(subscription=subscription, version=version, now=at).value,
     }
 
 
@@ -136,7 +136,9 @@ def _both_words(shown: PlanChangePreview) -> tuple[PlanWords, PlanWords]:
 
 def _other_timing(shown: PlanChangePreview) -> str:
     """Return the other choice of an upgrade: now, or with the next period."""
-    default = default_timing(subscription=shown.subscription, version=shown.to_version)
+    default = default_timing(
+        subscription=shown.subscription, version=shown.to_version, now=shown.as_of
+    )
     if default is not Timing.NOW:
         return ""
     return (Timing.PERIOD_END if shown.timing is Timing.NOW else Timing.NOW).value
@@ -147,6 +149,7 @@ def _reason(error: PortalError) -> str:
     words = {
         "same_plan": _("You are on this plan already."),
         "downgrade_now": _("A smaller plan starts with the next period."),
+        "usage_kind": _("This plan measures usage in another way: start it with the next period."),
         "mixed_currency": _("This plan is priced in another currency than yours."),
     }
     return next((words[p.code] for p in problems if p.code in words), error.public)

@@ -11,7 +11,8 @@ from decimal import Decimal
 from typing import Final
 
 Cell = str | int | Decimal | None
-_DANGEROUS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+_DANGEROUS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a formula can begin with; the last four are full-width forms, which some locales read."""
 
 
 def safe_cell(value: Cell) -> str:
@@ -19,6 +20,8 @@ def safe_cell(value: Cell) -> str:
 
     >>> safe_cell('=HYPERLINK("http://x")'), safe_cell("/v1/a"), safe_cell(-3), safe_cell(None)
     ('\\'=HYPERLINK("http://x")', '/v1/a', '-3', '')
+    >>> safe_cell("\\uff1d1+1")
+    "'\uff1d1+1"
     """
     if value is None:
         return ""

@@ -20,6 +20,10 @@ PACKAGE, STAIRSTEP, DYNAMIC = "package", "stairstep", "dynamic"
 PERCENTAGE, GRADUATED_PERCENTAGE = "percentage", "graduated_percentage"
 
 COMMITMENT_KEY: Final = "commitment"  # the line key of the true-up, so no price may have it
+EVENTS_ONLY: Final = frozenset({PERCENTAGE})
+"""Models that read the value of each event."""
+EITHER_KIND: Final = frozenset({DYNAMIC, GRADUATED_PERCENTAGE})
+"""Models that read events or a quantity; those that are left read a quantity."""
 KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 METER: Final = re.compile(r".{1,200}")
 _WORDS: Final = re.compile(r"(?s).{0,500}")
@@ -164,7 +168,28 @@ def parse_terms(
     problems: list[Problem] = []
     terms = read_terms(value, path, problems, currency)
     check_applies_to([(path, terms)], problems)
+    clashing = clashing_meters((price.meter, price.model) for price in terms.prices)
+    problems += [
+        Problem(f"{path}.prices[{index}].meter", "usage_kind", "another price reads it otherwise")
+        for index, price in enumerate(terms.prices)
+        if price.meter in clashing and price.model in EVENTS_ONLY
+    ]
     return tuple(problems) or terms
+
+
+def clashing_meters(prices: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Return the meters of (meter, model) that need both events and a quantity in one period.
+
+    No usage fits both, so that such a period could never be rated.
+
+    >>> sorted(clashing_meters([("a", "percentage"), ("a", "per_unit"), ("b", "percentage")]))
+    ['a']
+    """
+    kinds: dict[str, set[bool]] = {}
+    for meter, model in prices:
+        if meter and model not in EITHER_KIND:
+            kinds.setdefault(meter, set()).add(model in EVENTS_ONLY)
+    return frozenset(meter for meter, held in kinds.items() if len(held) > 1)
 
 
 def read_terms(value: object, path: str, problems: list[Problem], currency: str = "") -> Terms:

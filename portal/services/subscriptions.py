@@ -7,10 +7,12 @@ API cannot slip in side by side.
 """
 
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
 from django.db import transaction
 
+from portal.core.plan_terms import clashing_meters
 from portal.errors import (
     ChangeTooSoonError,
     InputInvalidError,
@@ -25,7 +27,7 @@ from portal.models import (
     Subscription,
     User,
 )
-from portal.selectors import not_over
+from portal.selectors import not_over, segment_at
 from portal.services.audit import audit_record
 from portal.services.periods import periods_open
 from portal.snapshots import snapshot_touch
@@ -146,9 +148,14 @@ def _check_overlap(
         raise SubscriptionOverlapError
 
 
-def is_upgrade(*, subscription: Subscription, version: PlanVersion) -> bool:
-    """Say whether the version's plan ranks above the current one: then a change is due at once."""
-    return version.plan.rank > subscription.plan.rank
+def is_upgrade(*, subscription: Subscription, version: PlanVersion, now: datetime) -> bool:
+    """Say whether the version's plan ranks above the one in force: then a change is due at once.
+
+    By the segments: `Subscription.plan` follows them only with the next scan.
+    """
+    running = segment_at(subscription_id=subscription.pk, at=now)
+    plan = running.plan_version.plan if running else subscription.plan
+    return version.plan.rank > plan.rank
 
 
 def subscription_change_check(
@@ -158,7 +165,8 @@ def subscription_change_check(
 
     :raises ChangeTooSoonError, PlanNotOfferedError, SubscriptionStateError,
         SubscriptionOverlapError: as `subscription_change` says.
-    :raises InputInvalidError: for another currency than the organization's.
+    :raises InputInvalidError: for another currency than the organization's, and within a period
+        that the two plans together could not be billed for.
     """
     _check_offered(version)
     _refuse_currency(subscription.organization, version)
@@ -167,6 +175,25 @@ def subscription_change_check(
     if at < now + LEAD:
         raise ChangeTooSoonError
     _check_overlap(subscription.organization, version, start=at, own=subscription)
+    _check_usage_kinds(subscription, version, at=at)
+
+
+def _check_usage_kinds(subscription: Subscription, version: PlanVersion, *, at: datetime) -> None:
+    """Refuse a change within a period whose usage neither plan alone could read to its end."""
+    period = subscription.periods.filter(starts_at__lt=at, ends_at__gt=at).first()
+    if period is None:
+        return
+    held = Segment.objects.filter(
+        not_over(period.starts_at), subscription=subscription, starts_at__lt=at
+    ).select_related("plan_version")
+    prices = [
+        (price.get("meter", ""), price["model"])
+        for terms in (version.terms, *(segment.plan_version.terms for segment in held))
+        for price in terms.get("prices", [])
+    ]
+    if clashing_meters(prices):
+        message = "measures its usage in another way: it can start with the next period alone"
+        raise InputInvalidError([("plan", "usage_kind", message)])
 
 
 def subscription_change(
@@ -190,7 +217,7 @@ def subscription_change(
     """
     with transaction.atomic():
         subscription = _locked(subscription)
-        upgrade = is_upgrade(subscription=subscription, version=version)
+        upgrade = is_upgrade(subscription=subscription, version=version, now=now)
         at = at or (soonest_change(now) if upgrade else _period_end(subscription, now=now))
         subscription_change_check(subscription=subscription, version=version, at=at, now=now)
         running = _drop_planned(subscription, now=now)
@@ -219,8 +246,7 @@ def subscription_change_undo(
     """
     with transaction.atomic():
         subscription = _locked(subscription)
-        planned = subscription.segments.filter(starts_at__gt=now).exists()
-        if not planned or subscription.ends_at is not None:
+        if subscription.ends_at is not None or not _is_change_planned(subscription, now=now):
             raise SubscriptionStateError
         _drop_planned(subscription, now=now)
         _record(subscription, "subscription.change_undo", actor, now)
@@ -328,24 +354,43 @@ def _locked(subscription: Subscription) -> Subscription:
 
 
 def _drop_planned(subscription: Subscription, *, now: datetime) -> Segment:
-    """Delete segments that have not begun, except the first; return the running one, open."""
+    """Delete planned changes; return the running segment, open.
+
+    The first segment and one that was resumed run from when they are opened, though they begin a
+    little later: what lies before them is no service, and stays so.
+    """
     segments = list(subscription.segments.order_by("starts_at"))
-    begun = [segment for segment in segments if segment.starts_at <= now] or segments[:1]
-    running = begun[-1]
+    running = segments[0]
+    for before, segment in pairwise(segments):
+        if segment.starts_at <= now or segment.starts_at != before.ends_at:
+            running = segment
     planned = [segment.pk for segment in segments if segment.starts_at > running.starts_at]
     Segment.objects.filter(pk__in=planned).delete()
     Segment.objects.filter(pk=running.pk).update(ends_at=None)
     return running
 
 
+def _is_change_planned(subscription: Subscription, *, now: datetime) -> bool:
+    ahead = list(
+        subscription.segments.filter(starts_at__gt=now).values_list("starts_at", flat=True)
+    )
+    return subscription.segments.filter(ends_at__in=ahead).exists()
+
+
 def _period_end(subscription: Subscription, *, now: datetime) -> datetime:
-    """Return the end of the stored period that runs now, or of the first when it is to come."""
+    """Return the end of the stored period that runs now, or of the first when it is to come.
+
+    :raises SubscriptionStateError: when the subscription is over and no period runs any more.
+    """
     periods_open(subscription=subscription, now=now)
-    ends_at: datetime = (
+    ends_at: datetime | None = (
         subscription.periods.filter(ends_at__gt=now)
         .order_by("starts_at")
-        .values_list("ends_at", flat=True)[0]
+        .values_list("ends_at", flat=True)
+        .first()
     )
+    if ends_at is None:
+        raise SubscriptionStateError
     return max(ends_at, soonest_change(now))
 
 

@@ -50,6 +50,7 @@ def plan_version(
     limits: dict[str, Any] | None = None,
     rank: int = 0,
     published: bool = True,
+    currency: str = "USD",
 ) -> PlanVersion:
     plan, _ = Plan.objects.get_or_create(
         slug=slug, defaults={"name": slug.capitalize(), "created_at": JAN, "rank": rank}
@@ -61,6 +62,7 @@ def plan_version(
         terms=pro_terms() if terms is None else terms,
         limits={"quotas": [{"meter": "requests", "quota": 50_000}]} if limits is None else limits,
         content_hash=f"{slug}-{number}",
+        currency=currency,
         threshold_minor=threshold_minor,
         published_at=JAN if published else None,
         created_at=JAN,

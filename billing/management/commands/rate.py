@@ -21,11 +21,16 @@ class ExactConstructor(SafeConstructor):
     """Reads numbers as decimals and times as text, so that nothing loses a digit."""
 
 
-def _number(_constructor: ExactConstructor, node: ScalarNode) -> object:
+def _exact(text: str) -> Decimal | str:
+    """Read a number; one that Decimal has no room for stays text, refused at its field."""
     try:
-        return Decimal(node.value.replace("_", ""))
+        return Decimal(text)
     except InvalidOperation:
-        return str(node.value)
+        return text
+
+
+def _number(_constructor: ExactConstructor, node: ScalarNode) -> object:
+    return _exact(node.value.replace("_", ""))
 
 
 def _text(_constructor: ExactConstructor, node: ScalarNode) -> str:
@@ -56,7 +61,7 @@ def read_json(text: str) -> Any:
 
     :raises ValueError: when it is not such JSON.
     """
-    return json.loads(text, parse_float=Decimal, object_pairs_hook=_object)
+    return json.loads(text, parse_float=_exact, parse_int=_exact, object_pairs_hook=_object)
 
 
 def read_yaml(text: str) -> Any:
@@ -68,7 +73,7 @@ def read_yaml(text: str) -> Any:
     loader.Constructor = ExactConstructor
     try:
         return loader.load(text)
-    except YAMLError as error:
+    except (YAMLError, LookupError) as error:  # a scalar that its own tag does not fit is a lookup
         raise ValueError(" ".join(str(error).split())) from None
 
 

@@ -8,9 +8,24 @@ from django.db import IntegrityError, transaction
 
 from billing.errors import InvoiceStateError, StaleApprovalError
 from billing.models import Invoice, InvoiceLine, UsageSnapshot
-from billing.services.close import CloseOutcome, period_close, usage_recheck
+from billing.services.close import (
+    CloseOutcome,
+    period_close,
+    period_rebill,
+    rebill_enqueue,
+    usage_recheck,
+)
+from billing.services.documents import document_data
 from billing.services.invoices import invoice_advance
-from billing.services.review import clean_approve, draft_void, invoice_approve, invoice_hold
+from billing.services.review import (
+    clean_approve,
+    draft_void,
+    invoice_approve,
+    invoice_hold,
+    invoice_move,
+)
+from billing.states import InvoiceState
+from portal.core.plan_terms import Terms, parse_terms
 from portal.models import AuditEvent, BillingPeriod
 from tests.factories.billing import (
     FEB,
@@ -139,6 +154,60 @@ def test_a_void_document_is_picked_up_by_the_next() -> None:
     assert (outcome.invoice.n, nets(outcome.invoice)["base"]) == (2, 4900)
 
 
+def test_a_runner_that_read_less_and_comes_later_takes_nothing_back() -> None:
+    """It read the log before a late call, and gets the lock when the period is closed and paid."""
+    who = customer()
+    early, whole = FakeUsageReader(complete_to=LATER), FakeUsageReader(complete_to=LATER)
+    early.add(who.subscription.pk, JAN, 51_000)
+    whole.add(who.subscription.pk, JAN, 51_000)
+    whole.add(who.subscription.pk, MID, 10_000)
+
+    def quicker() -> None:
+        assert close(who, whole).closed
+        settle_all(who.january)
+
+    early.on_read = quicker
+    assert close(who, early).closed
+    assert [i.total_minor for i in Invoice.objects.all()] == [4900 + 1320]
+    assert UsageSnapshot.objects.filter(period=who.january).count() == 1
+
+
+@pytest.mark.parametrize("days", [0, 60])
+def test_an_earlier_document_that_becomes_void_after_the_close_is_billed_again(days: int) -> None:
+    """Also behind the 35 days of late usage, and where the newest document stands."""
+    who, reader = customer(), FakeUsageReader(complete_to=LATER)
+    reader.add(who.subscription.pk, JAN, 61_250)
+    first = invoice_advance(period_id=who.january.pk, now=JAN).invoice
+    settle_all(who.january)
+    second = close(who, reader).invoice
+    settle_all(who.january)
+    assert (nets(first), nets(second)) == ({"base": 4900}, {"calls": 1440})
+
+    at = LATER + timedelta(days=days)
+    Invoice.objects.filter(n=1).update(state="open")
+    void = Invoice.objects.get(n=1)
+    invoice_move(invoice=void, target=InvoiceState.VOID, action="invoice.void", now=at)
+    reader.events.clear()  # the log is gone by then: what was frozen counts
+    assert rebill_enqueue() == 1
+    third = period_rebill(period_id=who.january.pk, now=at).invoice
+    assert (nets(third), rebill_enqueue()) == ({"base": 4900}, 0)
+    assert period_rebill(period_id=who.january.pk, now=at).invoice is None
+
+
+def test_a_rebill_waits_for_a_document_that_is_leaving() -> None:
+    who, reader = customer(), FakeUsageReader(complete_to=LATER)
+    invoice_advance(period_id=who.january.pk, now=JAN)
+    settle_all(who.january)
+    reader.add(who.subscription.pk, JAN, 61_250)
+    assert close(who, reader).closed
+    Invoice.objects.filter(n=1).update(state="open")
+    Invoice.objects.filter(n=2).update(state="approved")
+    void = Invoice.objects.get(n=1)
+    invoice_move(invoice=void, target=InvoiceState.VOID, action="invoice.void", now=LATER)
+    assert period_rebill(period_id=who.january.pk, now=LATER).waits
+    assert rebill_enqueue() == 1
+
+
 def test_approval_covers_the_hash() -> None:
     who, finance = customer(), finance_user()
     draft = invoice_advance(period_id=who.january.pk, now=JAN).invoice
@@ -221,3 +290,33 @@ def test_tax_and_credit_are_of_the_document() -> None:
     second = close(who, reader).invoice
     assert second is not None
     assert (second.subtotal_minor, second.credit_minor, second.tax_minor) == (1440, 0, 288)
+
+
+def test_a_long_description_of_a_price_is_cut_to_the_lines_column() -> None:
+    """PostgreSQL would refuse it whole, and the period could never be drafted."""
+    terms = pro_terms()
+    terms["prices"][0]["description"] = "d" * 500
+    assert isinstance(parse_terms(terms), Terms)
+    draft = invoice_advance(
+        period_id=customer(version=plan_version(terms=terms)).january.pk, now=JAN
+    )
+    assert draft.invoice is not None
+    longest = InvoiceLine._meta.get_field("description").max_length
+    assert [len(line.description) for line in draft.invoice.lines.all()] == [longest]
+
+
+@pytest.mark.parametrize(
+    ("rates", "printed", "tax_minor"),
+    [(["20"], "20", 980), (["5", "9.975"], "5 + 9.975", 245 + 489)],
+)
+def test_an_invoice_prints_the_rate_that_it_was_taxed_at(
+    rates: list[str], printed: str, tax_minor: int
+) -> None:
+    """The plan's own tax goes before the customer's rate, on the paper too."""
+    terms = pro_terms() | {"tax": [{"rate": rate} for rate in rates]}
+    who = customer(version=plan_version(terms=terms), tax="7")
+    invoice = invoice_advance(period_id=who.january.pk, now=JAN).invoice
+    assert invoice is not None
+    assert (invoice.tax_minor, invoice.tax_rate_percent) == (tax_minor, printed)
+    totals = document_data(invoice=invoice)["totals"]
+    assert totals[-1][0] == f"Tax ({printed} %)"

@@ -27,8 +27,9 @@ from billing.services.drafts import billed_map
 from billing.services.invoices import invoice_advance
 from billing.services.ledger import movement_record
 from billing.services.note_amounts import left_map
-from billing.services.review import invoice_approve
+from billing.services.review import invoice_approve, invoice_move
 from billing.services.wallet import grant_list
+from billing.states import InvoiceState
 from portal.models import AuditEvent
 from tests.factories.billing import (
     FEB,
@@ -121,6 +122,26 @@ def test_prepaid_credit_goes_back_last_and_to_its_grant() -> None:
         CreditNote.objects.filter(pk=second.pk).update(state=state)
     (grant,) = grant_list(subscription=who.subscription, currency="USD")
     assert grant[1] == 2000
+
+
+def test_a_void_invoice_gives_its_prepaid_credit_back_once() -> None:
+    """What a note of it had returned already does not come on top of the whole draw."""
+    terms = pro_terms() | {"credits": [{"amount": "60.00"}]}
+    who = customer(version=plan_version(terms=terms))
+    invoice, _ = closed_month(who, 61_250)
+    note = draft(invoice, {"base": 4900})
+    assert (invoice.credit_minor, note.credit_minor) == (6000, 4560)
+    for state in ("approved", "issuing", "issued"):
+        CreditNote.objects.update(state=state)
+
+    def left() -> list[int]:
+        return [minor for _, minor in grant_list(subscription=who.subscription, currency="USD")]
+
+    assert left() == [4560]
+    Invoice.objects.update(state="open")
+    void = Invoice.objects.get()
+    invoice_move(invoice=void, target=InvoiceState.VOID, action="invoice.void", now=LATER)
+    assert left() == [6000]
 
 
 def test_goodwill_stands_outside_the_chain_and_is_not_given_twice() -> None:

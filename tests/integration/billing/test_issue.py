@@ -7,16 +7,16 @@ import pytest
 from django.core import mail
 
 from billing.errors import CollectorBusyError, CollectorUnavailableError
-from billing.models import CustomerAccount, Invoice, Outbox, Payment
-from billing.payments.port import Card
+from billing.models import CustomerAccount, Finding, Invoice, Outbox, Payment
+from billing.payments.port import Card, RemoteInvoice
 from billing.services.close import due_enqueue, late_enqueue
 from billing.services.documents import invoice_pdf
 from billing.services.dunning import block_due
 from billing.services.invoices import invoice_advance
 from billing.services.issue import alarm_clear, invoice_issue, issue_due_list, line_drafts
-from billing.services.payments import collect_due_list, open_void, payment_collect
+from billing.services.payments import collect_due_list, open_void, payment_collect, remote_apply
 from billing.services.review import invoice_approve
-from portal.models import BillingPeriod, Organization
+from portal.models import AuditEvent, BillingPeriod, Organization
 from tests.factories.billing import (
     FEB,
     JAN,
@@ -180,6 +180,56 @@ def test_void_leaves_the_lines_to_the_next_document() -> None:
     )
     invoice.refresh_from_db()
     assert (invoice.state, collector.invoices["in_1"].status) == ("void", "void")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["株式会社テスト", "บริษัท", "Acme \N{ROCKET}", "A\x07B", '#panic("x") $y$ @z \\', "שלום"],
+)
+def test_an_invoice_opens_whatever_its_customer_is_called(name: str) -> None:
+    """A name that the fonts lack ended the issuing after Stripe had finalized: never collected."""
+    who, collector = customer(), FakeCollector()
+    Organization.objects.filter(pk=who.organization.pk).update(name=name)
+    invoice = issue(approved(who), collector)
+    assert (invoice.state, invoice.alarm) == ("open", "")
+    assert invoice.pdf is not None
+    assert bytes(invoice.pdf).startswith(b"%PDF-")
+
+
+class EagerCollector(FakeCollector):
+    """Its webhook about a void is there, and applied, before its answer is."""
+
+    def invoice_void(self, *, key: str, remote_id: str) -> RemoteInvoice:
+        remote = super().invoice_void(key=key, remote_id=remote_id)
+        held = Invoice.objects.select_related("organization").get(stripe_invoice_id=remote_id)
+        remote_apply(invoice=held, remote=remote, now=JAN)
+        return remote
+
+
+def test_a_webhook_that_overtakes_our_own_void_is_no_finding() -> None:
+    """It was one, and it blocked the customer's next close; finance saw an error."""
+    who, collector = customer(), EagerCollector()
+    invoice, actor = issue(approved(who), collector), finance_user()
+    held = open_void(
+        invoice_id=invoice.pk,
+        reason="wrong plan",
+        actor=actor,
+        collector=collector,
+        now=JAN,
+        wall=WALL,
+    )
+    assert held.state == "void"
+    assert not Finding.objects.exists()
+    said = AuditEvent.objects.filter(action="collector.void", actor=actor)
+    assert said.values_list("reason", flat=True).get() == "wrong plan"
+
+
+def test_a_void_that_was_made_elsewhere_is_a_finding() -> None:
+    who, collector = customer(), FakeCollector()
+    invoice = issue(approved(who), collector)
+    remote = collector.invoice_void(key="theirs", remote_id=invoice.stripe_invoice_id)
+    remote_apply(invoice=invoice, remote=remote, now=JAN)
+    assert Finding.objects.get().kind == "void_elsewhere"
 
 
 def test_more_lines_than_the_collector_takes_fold_by_size() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from billing.errors import StalePreviewError
 from billing.models import Invoice
+from billing.services.close import period_close
 from billing.services.invoices import invoice_advance
 from billing.services.plan_change import (
     HOLD,
@@ -20,7 +21,7 @@ from metering.errors import MeteringUnavailableError
 from portal.errors import InputInvalidError, PlanNotOfferedError, SubscriptionStateError
 from portal.models import Organization, PlanVersion, Segment, Subscription
 from portal.services.subscriptions import subscription_cancel
-from tests.factories.billing import FEB, JAN, Customer, customer, plan_version, pro_terms
+from tests.factories.billing import FEB, JAN, MAR, Customer, customer, plan_version, pro_terms
 from tests.fakes.usage import FakeUsageReader
 
 pytestmark = pytest.mark.django_db
@@ -216,3 +217,32 @@ def test_usage_that_cannot_be_read_hides_the_estimate_alone() -> None:
     assert not shown.usage_known
     assert shown.next_invoice is not None
     assert shown.next_invoice.usage_minor is None
+
+
+def test_a_plan_that_reads_a_meter_in_another_way_starts_with_the_next_period() -> None:
+    """Within a period the two could not be rated together: the month would never be billed."""
+    share = {"key": "share", "meter": "requests", "model": "percentage", "rate": "2.9"}
+    terms = {"prices": [pro_terms()["prices"][0], share]}
+    who, to = customer(), plan_version(slug="share", terms=terms, rank=10)
+    with pytest.raises(InputInvalidError) as error:
+        preview(who, to)
+    assert [(p.path, p.code) for p in error.value.problems] == [("plan", "usage_kind")]
+    shown = preview(who, to, timing=Timing.PERIOD_END)
+    confirm(shown)
+
+    reader = FakeUsageReader(complete_to=MAR)
+    reader.add(who.subscription.pk, JAN, 51_000)
+    reader.add(who.subscription.pk, FEB, 100)
+    totals = []
+    for period in (who.january, who.february):
+        outcome = period_close(
+            subscription_id=who.subscription.pk,
+            period_id=period.pk,
+            reader=reader,
+            expected=(),
+            grace_s=0,
+            now=MAR,
+        )
+        assert outcome.invoice is not None
+        totals.append(outcome.invoice.total_minor)
+    assert totals == [4900 + 120, 4900 + 290]

@@ -111,3 +111,15 @@ def test_a_draft_can_be_thrown_away() -> None:
     version = make_plan_version(make_api(), published=False)
     service.plan_version_delete(version=version, actor=None, now=NOW)
     assert not PlanVersion.objects.exists()
+
+
+def test_two_prices_that_read_one_meter_in_different_ways_cannot_be_published() -> None:
+    """`percentage` reads each value, `per_unit` the sum: no document could hold both."""
+    draft = make_plan_version(make_api(), published=False)
+    share = {"key": "share", "meter": "requests", "model": "percentage", "rate": "2.9"}
+    save(draft, terms={"prices": [*TERMS["prices"], share]})
+    with pytest.raises(InputInvalidError) as error:
+        service.plan_version_publish(version=draft, actor=None, now=NOW)
+    assert [(p.path, p.code) for p in error.value.problems] == [
+        ("terms.prices[2].meter", "usage_kind")
+    ]

@@ -170,6 +170,65 @@ def test_a_pause_closes_the_segment_and_a_resumption_opens_another() -> None:
     assert subscription.paused_at is None
 
 
+def test_what_is_an_upgrade_is_told_by_the_plan_in_force_and_not_by_the_last_scan() -> None:
+    small, large = make_plans()
+    middle = make_plan_version(small.plan.apis.get())
+    middle.plan.rank = 5
+    middle.plan.save(update_fields=["rank"])
+    subscription = subscribe(small)
+    service.subscription_change(subscription=subscription, version=large, actor=None, now=NOW)
+    later = NOW + timedelta(seconds=9)  # in force, and nothing has scanned yet
+    service.subscription_change(subscription=subscription, version=middle, actor=None, now=later)
+    end = datetime(2026, 3, 31, tzinfo=UTC)
+    assert stretches(subscription)[1:] == [
+        (large.pk, NOW + timedelta(seconds=2), end),
+        (middle.pk, end, None),
+    ]
+
+
+def test_a_subscription_that_is_over_cannot_be_changed() -> None:
+    small, large = make_plans()
+    subscription = subscribe(large)
+    end = service.subscription_cancel(subscription=subscription, actor=None, now=NOW)
+    with pytest.raises(SubscriptionStateError):
+        service.subscription_change(
+            subscription=subscription, version=small, actor=None, now=end + timedelta(days=90)
+        )
+
+
+@pytest.mark.parametrize("act", ["pause", "cancel", "cancel_at_once", "change"])
+def test_what_follows_a_resumption_at_once_leaves_the_pause_a_pause(act: str) -> None:
+    """The resumed segment is 2 s ahead: it is no planned change, the time before it stays free."""
+    small, large = make_plans()
+    subscription = subscribe(small)
+    paused_at = service.subscription_pause(subscription=subscription, actor=None, now=NOW)
+    back = NOW + timedelta(days=3)
+    service.subscription_resume(subscription=subscription, actor=None, now=back)
+    resumed_at, soon = back + timedelta(seconds=2), back + timedelta(seconds=3)
+    end, second = datetime(2026, 3, 31, tzinfo=UTC), back + timedelta(seconds=1)
+    with pytest.raises(SubscriptionStateError):
+        service.subscription_change_undo(subscription=subscription, actor=None, now=second)
+    after: list[tuple[str, datetime, datetime | None]]
+    match act:
+        case "pause":
+            service.subscription_pause(subscription=subscription, actor=None, now=second)
+            after = [(small.pk, resumed_at, soon)]
+        case "cancel":
+            service.subscription_cancel(subscription=subscription, actor=None, now=second)
+            after = [(small.pk, resumed_at, end)]
+        case "cancel_at_once":
+            service.subscription_cancel(
+                subscription=subscription, actor=None, now=second, at_once=True
+            )
+            after = [(small.pk, resumed_at, soon)]
+        case _:
+            service.subscription_change(
+                subscription=subscription, version=large, actor=None, now=second
+            )
+            after = [(small.pk, resumed_at, soon), (large.pk, soon, None)]
+    assert stretches(subscription) == [(small.pk, START, paused_at), *after]
+
+
 def test_what_is_not_offered_cannot_be_taken() -> None:
     draft = make_plan_version(make_api(), published=False)
     with pytest.raises(PlanNotOfferedError):

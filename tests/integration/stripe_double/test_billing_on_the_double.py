@@ -20,7 +20,7 @@ from billing.services.invoices import invoice_advance
 from billing.services.issue import invoice_issue
 from billing.services.payments import payment_collect
 from billing.services.review import invoice_approve
-from tests.factories.billing import JAN, Customer, customer, finance_user
+from tests.factories.billing import JAN, Customer, customer, finance_user, plan_version
 from tests.integration.stripe_double.conftest import SECRET, Bench
 
 pytestmark = pytest.mark.django_db
@@ -171,3 +171,19 @@ def test_webhooks_in_any_order_and_number_end_in_the_same_state(run: Run, seed: 
     assert WebhookInbox.objects.count() == len({item.body for item in sent})
     assert run.held().state == "paid"
     assert_one_and_equal(run)
+
+
+@pytest.mark.parametrize("currency", ["ISK", "MGA", "UGX"])
+def test_a_currency_that_stripe_counts_in_another_unit_stops_with_an_alarm(
+    bench: Bench, currency: str
+) -> None:
+    """4,900 would be 49 kronur there, and 4,900 ariary instead of 49."""
+    who = customer(version=plan_version(currency=currency))
+    draft = invoice_advance(period_id=who.january.pk, now=JAN).invoice
+    assert draft is not None
+    invoice_approve(
+        invoice_id=draft.pk, content_hash=draft.content_hash, actor=finance_user(), now=JAN
+    )
+    run = Run(bench, who, draft)
+    assert currency in run.issue().alarm
+    assert bench.counts().get("invoice", 0) == 0

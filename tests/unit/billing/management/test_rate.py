@@ -67,6 +67,29 @@ def test_lines_in_the_same_order_from_standard_input(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        ("1e99999999999999999999", "not_a_decimal"),
+        ("1e-99999999999999999999", "not_a_decimal"),
+        ("9" * 5_000, "too_large"),
+    ],
+)
+def test_a_number_beyond_all_bounds_is_refused_at_its_field(
+    number: str, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the line after it is rated."""
+    good = json.dumps(GOOD)
+    broken = good.replace('"49"', number)
+    assert broken != good
+    stdin = io.TextIOWrapper(io.BytesIO(f"{broken}\n{good}\n".encode()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    exit_code, [refused, rated] = _run("-", "--lines")
+    assert (exit_code, rated["total_minor"]) == (2, 4900)
+    [error] = refused["errors"]
+    assert (error["path"], error["code"]) == ("terms.prices[0].amount", code)
+
+
+@pytest.mark.parametrize(
     ("case", "text"),
     [
         ("a naive time", YAML.replace("01T00:00:00Z, end", "01T00:00:00, end")),
@@ -79,6 +102,8 @@ def test_lines_in_the_same_order_from_standard_input(monkeypatch: pytest.MonkeyP
         ("nothing", ""),
         ("control characters", "\x00\x01"),
         ("deeply nested", "[" * 5_000),
+        ("a tag that does not fit", YAML.replace("49.00", "!!bool dear")),
+        ("a number that is empty", YAML.replace("49.00", '!!int ""')),
     ],
 )
 def test_refused_files(case: str, text: str, tmp_path: Path) -> None:
