@@ -1,5 +1,6 @@
 """The URL map: a list of includes. Pages that show money are mounted from billing by name."""
 
+from allauth.account.decorators import secure_admin_login
 from allauth.account.views import password_reset_from_key
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
@@ -35,6 +36,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     ),
     path("accounts/", include("allauth.urls")),
     path("", include("billing.urls")),
+    # the stock login form knows neither the second factor nor the limits on guessing
+    path("admin/login/", secure_admin_login(admin.site.login)),
     path("admin/", admin.site.urls),
     path("api/docs", reference_page, name="api_docs"),
     re_path(r"^api/", nowhere, name="api_nowhere"),  # after every operation
