@@ -120,6 +120,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "portal.api.schema.Described",
     "DEFAULT_PAGINATION_CLASS": "portal.api.pagination.Pages",
     "DEFAULT_THROTTLE_CLASSES": ["portal.api.throttling.PersonThrottle"],
+    "NUM_PROXIES": 0,  # the peer's address counts; X-Forwarded-For is what the caller says
     "EXCEPTION_HANDLER": "portal.api.problems.exception_handler",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
