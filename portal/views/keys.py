@@ -3,9 +3,6 @@
 from datetime import datetime
 from typing import Any, Final
 
-from allauth.account.authentication import get_authentication_records
-from allauth.core.exceptions import ReauthenticationRequired
-from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -13,13 +10,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
-from portal.clock import now, wall_now
+from portal.clock import now
 from portal.core.snippets import build_curl
 from portal.errors import InputInvalidError, PortalError
 from portal.forms.keys import KeyForm, RotateForm, initial_of
 from portal.forms.problems import problems_show
 from portal.models import Credential, Environment, Membership
-from portal.permissions import KEY_ROLES, member_required, person_of
+from portal.permissions import KEY_ROLES, member_required, person_of, prove_recently
 from portal.selectors import key_list as keys_of
 from portal.selectors import sample_api, scopes_required
 from portal.services.credentials import (
@@ -114,18 +111,10 @@ def _test_secret(key: Credential) -> str:
         return ""
 
 
-def _signed_in_recently(request: HttpRequest) -> bool:
-    """Say whether the person proved who they are within the last five minutes."""
-    records = get_authentication_records(request, request.user)
-    latest = max((record["at"] for record in records), default=0)
-    age_s = wall_now().timestamp() - latest
-    return bool(age_s < settings.ACCOUNT_REAUTHENTICATION_TIMEOUT)
-
-
 def _step_up(request: HttpRequest, environment: str) -> None:
     """Ask for the password again before a live key is made; the post is resumed afterwards."""
-    if environment == Environment.LIVE and not _signed_in_recently(request):
-        raise ReauthenticationRequired
+    if environment == Environment.LIVE:
+        prove_recently(request)
 
 
 @never_cache
