@@ -24,6 +24,7 @@ from portal.core.catalog_input import (
     text_of,
 )
 from portal.core.checked_input import Fields, Problem
+from portal.core.plain_values import plain_problem
 from portal.core.plan_limits import SLUG
 
 FILE_VERSION: Final = 1
@@ -177,6 +178,8 @@ def _version(value: object, path: str, problems: list[Problem]) -> VersionEntry:
         if not isinstance(held, dict):
             source.refuse(name, "not_an_object", "must be an object")
             held = {}
+        if problem := plain_problem(held):
+            source.refuse(name, "not_plain", problem)
         values[name] = held
     return VersionEntry(path, values, number, source.flag("published", default=False))
 

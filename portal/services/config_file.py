@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from django.db import transaction
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from portal.core.checked_input import Problem
 from portal.core.config_schema import (
@@ -28,6 +27,7 @@ from portal.core.config_schema import (
     VersionEntry,
     read_config,
 )
+from portal.core.plain_values import yaml_values
 from portal.errors import InputInvalidError, PortalError
 from portal.models import (
     Api,
@@ -103,8 +103,8 @@ def config_read(text: str) -> Config:
     :raises InputInvalidError: with every problem.
     """
     try:
-        document = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
+        document = yaml_values(text)
+    except ValueError as error:
         raise InputInvalidError([("", "not_yaml", str(error))]) from error
     config = read_config(document)
     if not isinstance(config, Config):

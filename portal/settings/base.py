@@ -124,7 +124,7 @@ REST_FRAMEWORK = {
     "NUM_PROXIES": 0,  # the peer's address counts; X-Forwarded-For is what the caller says
     "EXCEPTION_HANDLER": "portal.api.problems.exception_handler",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["portal.api.parsing.PlainJSONParser"],
     "COERCE_DECIMAL_TO_STRING": True,
     "UNAUTHENTICATED_USER": None,
 }

@@ -299,3 +299,21 @@ def test_the_command_dumps_diffs_and_applies(tmp_path: Path) -> None:
         call_command("config", "apply", str(file))
     with pytest.raises(CommandError, match="cannot be read"):
         call_command("config", "diff", str(tmp_path / "ghost.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("case", "text", "code"),
+    [
+        ("a nest beyond the stack", "[" * 400, "not_yaml"),
+        ("an alias of itself", "&a [*a]", "not_yaml"),
+        ("a day that does not exist", "version: 2026-02-30", "not_yaml"),
+        ("a date in terms", "terms: {prices: [], from: 2026-02-01}", "not_plain"),
+    ],
+)
+def test_yaml_that_cannot_be_kept_is_told(case: str, text: str, code: str) -> None:
+    if code == "not_plain":
+        version = f"{{number: 1, currency: USD, {text}}}"
+        text = f"{{version: 1, plans: [{{slug: p, name: P, versions: [{version}]}}]}}"
+    with pytest.raises(InputInvalidError) as caught:
+        config_apply(text=text, actor=None, now=NOW)
+    assert [problem.code for problem in caught.value.problems] == [code], case
