@@ -23,16 +23,19 @@ _TEXT: Final = re.compile(r"(?s).{0,5000}")
 _LINE: Final = re.compile(r"[^\x00-\x1f]{0,300}")
 _LITERAL: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@-]+")
 _PARAMETER: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
-_PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
+_UNIT: Final = re.compile(r"[^\x00-\x1f]{1,40}")
+_SHORT: Final = r"(?=.{0,200}\Z)"  # as long as the column
+_PREFIX: Final = re.compile(_SHORT + r"(/[A-Za-z0-9._~-]+)*/?")
 _HOST: Final = r"(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
 _HOST_LABELS: Final = re.compile(_HOST)
-_HOST_OR_NONE: Final = re.compile(f"({_HOST})?")
+_HOST_OR_NONE: Final = re.compile(f"{_SHORT}({_HOST})?")
 _SAYS: Final = {
     SLUG: "must be a short name of a-z, 0-9, - and _",
     _NAME: "must be a name of 1 to 120 characters on one line",
     _LINE: "must be one line of at most 300 characters",
-    _PREFIX: "must be a path like /v1",
-    _HOST_OR_NONE: "must be a host name",
+    _UNIT: "must be a word of 1 to 40 characters",
+    _PREFIX: "must be a path like /v1 of at most 200 characters",
+    _HOST_OR_NONE: "must be a host name of at most 200 characters",
 }
 """What each pattern asks for, in words."""
 _SCOPE_SAYS: Final = "must be a name like orders:read, of a-z first, then a-z, 0-9 and _ . : -"
@@ -58,7 +61,7 @@ def read_meter(value: object, path: str, problems: list[Problem]) -> dict[str, A
     return {
         "slug": text_of(source, "slug", SLUG),
         "name": text_of(source, "name", _NAME),
-        "unit": text_of(source, "unit", _NAME, required=False) or "request",
+        "unit": text_of(source, "unit", _UNIT, required=False) or "request",
     }
 
 

@@ -23,7 +23,7 @@ from portal.core.catalog_input import (
     scopes_of,
     text_of,
 )
-from portal.core.checked_input import Fields, Problem
+from portal.core.checked_input import MAX_MAIL_CHARS, Fields, Problem
 from portal.core.plain_values import plain_problem
 from portal.core.plan_limits import SLUG
 
@@ -31,6 +31,9 @@ FILE_VERSION: Final = 1
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _NAME: Final = re.compile(r"[^\x00-\x1f]{1,120}")
 _LINE: Final = re.compile(r"[^\x00-\x1f]{0,300}")
+_KEY_NAME: Final = re.compile(r"[^\x00-\x1f]{1,80}")
+_CUSTOM_ID: Final = re.compile(r"[^\x00-\x1f]{0,120}")
+_MAIL: Final = re.compile(rf"[^\x00-\x1f]{{0,{MAX_MAIL_CHARS}}}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _KEY_PREFIX: Final = re.compile(r"[A-Za-z0-9_]{1,16}")
 _LAST4: Final = re.compile(r"[A-Za-z0-9]{4}")
@@ -192,7 +195,7 @@ def _organization(value: object, path: str, problems: list[Problem]) -> Organiza
         {
             "slug": text_of(source, "slug", SLUG),
             "name": source.text("name", pattern=_NAME),
-            "billing_email": source.text("billing_email", pattern=_LINE, required=False),
+            "billing_email": source.text("billing_email", pattern=_MAIL, required=False),
             "country": source.text("country", pattern=_COUNTRY, required=False),
         },
         tuple(_consumer(v, p, problems) for p, v in source.items("consumers")),
@@ -208,7 +211,7 @@ def _consumer(value: object, path: str, problems: list[Problem]) -> ConsumerEntr
         {
             "username": text_of(source, "username", SLUG),
             "name": source.text("name", pattern=_NAME),
-            "custom_id": source.text("custom_id", pattern=_LINE, required=False),
+            "custom_id": source.text("custom_id", pattern=_CUSTOM_ID, required=False),
             "is_active": source.flag("is_active", default=True),
         },
         tuple(Entry(p, _credential(v, p, problems)) for p, v in source.items("credentials")),
@@ -220,7 +223,7 @@ def _credential(value: object, path: str, problems: list[Problem]) -> dict[str, 
     times = ("not_before", "expires_at", "revoked_at")
     source = Fields.read(value, path, problems, (*known, *times))
     return {
-        "name": source.text("name", pattern=_NAME),
+        "name": source.text("name", pattern=_KEY_NAME),
         "environment": source.choice("environment", ("live", "test"), default="live"),
         "key_hash": source.text("key_hash", pattern=_HASH),
         "prefix": source.text("prefix", pattern=_KEY_PREFIX),

@@ -2,7 +2,7 @@
 
 import secrets
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from allauth.account.adapter import DefaultAccountAdapter
 from django.db import transaction
@@ -13,6 +13,8 @@ from portal.clock import now as product_now
 from portal.models import Consumer, Credential, Environment, Organization, User
 from portal.services.credentials import IssuedCredential, credential_create
 from portal.services.organizations import build_slug, organization_create
+
+MAX_NAME_CHARS: Final = 120  # of an organization; what stands before an address's @ may be longer
 
 
 def consumer_create(*, organization: Organization, name: str, now: datetime) -> Consumer:
@@ -26,7 +28,7 @@ def consumer_create(*, organization: Organization, name: str, now: datetime) -> 
 @transaction.atomic
 def account_provision(*, user: User, now: datetime) -> IssuedCredential:
     """Give a new person everything a first call needs: organization, consumer, test key."""
-    name = user.name or user.email.partition("@")[0]
+    name = (user.name or user.email.partition("@")[0])[:MAX_NAME_CHARS]
     organization = organization_create(name=name, owner=user, now=now, is_personal=True)
     consumer = consumer_create(organization=organization, name=_("Default"), now=now)
     return credential_create(
