@@ -15,6 +15,7 @@ from gateway.contracts.snapshot import MAX_CREDENTIAL_SCOPES
 from portal.core.catalog_input import (
     MAX_DAYS,
     MAX_THRESHOLD_MINOR,
+    networks_of,
     read_api,
     read_meter,
     read_plan,
@@ -229,7 +230,7 @@ def _credential(value: object, path: str, problems: list[Problem]) -> dict[str, 
         "prefix": source.text("prefix", pattern=_KEY_PREFIX),
         "last4": source.text("last4", pattern=_LAST4),
         "scopes": scopes_of(source, at_most=MAX_CREDENTIAL_SCOPES),
-        "ip_allow": list(_texts(source, "ip_allow", _LINE)),
+        "ip_allow": _networks(source),
         **{name: source.optional_time(name) for name in times},
     }
 
@@ -244,6 +245,14 @@ def _subscription(value: object, path: str, problems: list[Problem]) -> Subscrip
         starts_at=source.optional_time("starts_at"),
         cancelled=source.flag("cancelled", default=False),
     )
+
+
+def _networks(source: Fields) -> list[str]:
+    try:
+        return list(networks_of(list(_texts(source, "ip_allow", _LINE))))
+    except ValueError as error:
+        source.refuse("ip_allow", "not_an_address", str(error))
+    return []
 
 
 def _texts(source: Fields, name: str, pattern: re.Pattern[str]) -> Iterator[str]:

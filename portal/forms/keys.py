@@ -1,12 +1,12 @@
 """Forms about keys."""
 
-import ipaddress
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from portal.core.catalog_input import networks_of
 from portal.models import Consumer, Environment, Organization
 from portal.selectors import scopes_required
 
@@ -87,7 +87,7 @@ class KeyForm(forms.Form):
     def clean_ip_allow(self) -> tuple[str, ...]:
         lines = [line.strip() for line in self.cleaned_data["ip_allow"].splitlines()]
         try:
-            return tuple(str(ipaddress.ip_network(line)) for line in lines if line)
+            return networks_of([line for line in lines if line])
         except ValueError as error:
             raise forms.ValidationError(str(error), code="address") from error
 
