@@ -301,6 +301,15 @@ def test_the_command_dumps_diffs_and_applies(tmp_path: Path) -> None:
         call_command("config", "diff", str(tmp_path / "ghost.yaml"))
 
 
+def test_an_address_that_is_none_is_refused_before_gateways_do() -> None:
+    key = "environment: live, name: k, prefix: tw_live_ab, last4: abcd, ip_allow: [office]"
+    consumer = f"{{username: c, name: C, credentials: [{{{key}, key_hash: '{'0' * 64}'}}]}}"
+    text = f"{{version: 1, organizations: [{{slug: o, name: O, consumers: [{consumer}]}}]}}"
+    with pytest.raises(InputInvalidError, match="office"):
+        config_apply(text=text, actor=None, now=NOW)
+    assert not Credential.objects.exists()
+
+
 @pytest.mark.parametrize(
     ("case", "text", "code"),
     [

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.contracts import snapshot as wire
@@ -46,6 +46,7 @@ def test_targets() -> None:
     assert taken >= 12
 
 
+@settings(deadline=None, max_examples=30)  # a cycle of 10,000 turns takes its time
 @given(
     st.lists(st.integers(0, 1000), min_size=1, max_size=15), st.sampled_from(["", "/v1", "/.."])
 )
