@@ -11,6 +11,7 @@ from django.db.models import Max
 
 from portal.core.catalog_input import read_plan
 from portal.core.checked_input import Problem
+from portal.core.draft_shape import draft_problems
 from portal.core.plan_limits import Limits, limits_to_json, parse_limits
 from portal.core.plan_terms import Terms, parse_terms, terms_to_json
 from portal.errors import InputInvalidError, PlanNotOfferedError, PlanVersionPublishedError
@@ -112,8 +113,11 @@ def plan_version_save(
 
     threshold_minor   unbilled usage that is invoiced at once; None = with the period alone
 
+    :raises InputInvalidError: for what has not the shape of a draft (`draft_problems`).
     :raises PlanVersionPublishedError: for a version that is published.
     """
+    if problems := draft_problems(terms, limits):
+        raise InputInvalidError(problems)
     values = {
         "terms": dict(terms),
         "limits": dict(limits),
