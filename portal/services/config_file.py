@@ -9,6 +9,7 @@ file; everything else that the file does not name stays as it is.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from io import StringIO
 from typing import Any, NamedTuple
 
@@ -256,8 +257,7 @@ def _apply_organization(entry: OrganizationEntry, run: _Run) -> None:
     organization = _store(run, Organization, held, entry, "organization")
     for consumer in entry.consumers:
         _apply_consumer(consumer, organization, run)
-    for subscription in entry.subscriptions:
-        _apply_subscription(subscription, organization, run)
+    _apply_subscriptions(entry, organization, run)
 
 
 def _apply_consumer(entry: ConsumerEntry, organization: Organization, run: _Run) -> None:
@@ -300,23 +300,52 @@ def _store(run: _Run, model: Any, held: Any, entry: Entry, kind: str, **owner: A
     return held
 
 
-def _apply_subscription(entry: SubscriptionEntry, organization: Organization, run: _Run) -> None:
-    version = PlanVersion.objects.filter(plan__slug=entry.plan, number=entry.version).first()
-    if version is None:
-        run.missing(f"{entry.path}.version", f"version {entry.version} of plan {entry.plan}")
-        return
-    held = _held_subscription(entry, organization, version, now=run.now)
-    run.attempt(entry.path, lambda: _bring(held, entry, organization, version, run))
+def _apply_subscriptions(entry: OrganizationEntry, organization: Organization, run: _Run) -> None:
+    wanted = {}
+    for item in entry.subscriptions:
+        version = PlanVersion.objects.filter(plan__slug=item.plan, number=item.version).first()
+        if version is None:
+            run.missing(f"{item.path}.version", f"version {item.version} of plan {item.plan}")
+        else:
+            wanted[item.path] = (item, version)
+    held = _held_subscriptions(wanted, organization, now=run.now)
+    for path, (item, version) in wanted.items():
+        step = partial(_bring, held.get(path), item, organization, version, run)
+        run.attempt(path, step)
 
 
-def _held_subscription(
-    entry: SubscriptionEntry, organization: Organization, version: PlanVersion, *, now: datetime
-) -> Subscription | None:
-    """Find what an entry means: by its start, else the one that covers the plan's APIs."""
-    live = organization.subscriptions.exclude(ends_at__lte=now)
-    by_start = live.filter(starts_at=entry.starts_at).first() if entry.starts_at else None
-    covering = live.filter(plan__apis__in=version.plan.apis.all())
-    return by_start or covering.order_by("starts_at").first()
+def _held_subscriptions(
+    wanted: Mapping[str, tuple[SubscriptionEntry, PlanVersion]],
+    organization: Organization,
+    *,
+    now: datetime,
+) -> dict[str, Subscription]:
+    """Find what each entry means: by start and plan, else by start, else by the plan's APIs.
+
+    No two entries mean the same subscription: several may have begun at one instant.
+    """
+    free = list(organization.subscriptions.exclude(ends_at__lte=now).order_by("starts_at", "pk"))
+    found: dict[str, Subscription] = {}
+
+    def same_start(row: Subscription, entry: SubscriptionEntry, version: PlanVersion) -> bool:
+        return entry.starts_at == row.starts_at
+
+    def same_plan(row: Subscription, entry: SubscriptionEntry, version: PlanVersion) -> bool:
+        last = row.segments.select_related("plan_version").latest("starts_at")
+        return same_start(row, entry, version) and last.plan_version.plan_id == version.plan_id
+
+    def same_apis(row: Subscription, entry: SubscriptionEntry, version: PlanVersion) -> bool:
+        return version.plan.apis.filter(plans=row.plan_id).exists()
+
+    for means in (same_plan, same_start, same_apis):
+        for path, (entry, version) in wanted.items():
+            if path in found:
+                continue
+            own = next((row for row in free if means(row, entry, version)), None)
+            if own is not None:
+                found[path] = own
+                free.remove(own)
+    return found
 
 
 def _bring(

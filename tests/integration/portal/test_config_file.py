@@ -27,7 +27,13 @@ from portal.models import (
 from portal.services.config_dump import config_dump
 from portal.services.config_file import Change, config_apply, config_write
 from portal.services.subscriptions import subscription_create
-from tests.factories.provider import NOW, make_credential
+from tests.factories.provider import (
+    NOW,
+    make_api,
+    make_credential,
+    make_organization,
+    make_plan_version,
+)
 from tests.integration.portal.test_plans import LIMITS, TERMS
 
 pytestmark = pytest.mark.django_db
@@ -299,6 +305,21 @@ def test_the_command_dumps_diffs_and_applies(tmp_path: Path) -> None:
         call_command("config", "apply", str(file))
     with pytest.raises(CommandError, match="cannot be read"):
         call_command("config", "diff", str(tmp_path / "ghost.yaml"))
+
+
+def test_subscriptions_that_began_together_are_told_apart() -> None:
+    organization = make_organization()
+    versions = [make_plan_version(make_api()) for _ in range(3)]
+    for version in versions[:2]:
+        subscription_create(organization=organization, version=version, actor=None, now=NOW)
+    later = NOW + timedelta(minutes=1)
+    assert config_apply(text=config_write(config_dump(now=NOW)), actor=None, now=later) == ()
+    document = config_dump(now=NOW)
+    third = {"plan": versions[2].plan.slug, "version": 1}
+    document["organizations"][0]["subscriptions"].insert(0, third)
+    config_apply(text=config_write(document), actor=None, now=later)
+    on = organization.subscriptions.order_by("starts_at", "pk").values_list("plan", flat=True)
+    assert set(on) == {version.plan_id for version in versions}
 
 
 def test_an_address_that_is_none_is_refused_before_gateways_do() -> None:
