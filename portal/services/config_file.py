@@ -6,17 +6,18 @@ difference of the dumps before and after. The routes of a listed API become exac
 file; everything else that the file does not name stays as it is.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from io import StringIO
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db import transaction
 from ruamel.yaml import YAML
 
 from portal.core.checked_input import Problem
+from portal.core.config_diff import Change, diff_list
 from portal.core.config_schema import (
     ApiEntry,
     Config,
@@ -48,14 +49,6 @@ from portal.services.audit import audit_record
 from portal.services.catalog import api_save, meter_save, route_delete, route_save, upstream_save
 from portal.services.config_dump import config_dump, route_name
 from portal.snapshots import snapshot_touch
-
-
-class Change(NamedTuple):
-    """One value that differs; None on a side = absent there."""
-
-    path: str
-    before: Any
-    after: Any
 
 
 class _RollBack(Exception):
@@ -161,6 +154,8 @@ def _apply(config: Config, run: _Run) -> None:
         _apply_plan(plan, run)
     for organization in config.organizations:
         _apply_organization(organization, run)
+    for plan in (entry for entry in config.plans if entry.archived):
+        _archive(plan, run)  # last: who is on it is put on it while it is on offer
 
 
 def _save(run: _Run, entry: Entry, service: Callable[..., Any], **own: Any) -> Any:
@@ -205,10 +200,17 @@ def _apply_plan(entry: PlanEntry, run: _Run) -> None:
         route_name(route): route.pk
         for route in Route.objects.filter(api__in=apis.values()).select_related("api")
     }
+    if not entry.archived:  # first: its versions are published while it is on offer
+        _archive(entry, run)
     for version in entry.versions:
         _apply_version(version, plan, routes, run)
-    if entry.archived != (plan.archived_at is not None):
-        plans.plan_archive(plan=plan, archived=entry.archived, actor=run.actor, now=run.now)
+
+
+def _archive(entry: PlanEntry, run: _Run) -> None:
+    """Take a plan off the offer or bring it back, as the file says."""
+    slug, archived = entry.values["slug"], entry.archived
+    for plan in Plan.objects.filter(slug=slug, archived_at__isnull=archived):
+        plans.plan_archive(plan=plan, archived=archived, actor=run.actor, now=run.now)
 
 
 def _apply_version(entry: VersionEntry, plan: Plan, routes: Mapping[str, str], run: _Run) -> None:
@@ -302,16 +304,16 @@ def _store(run: _Run, model: Any, held: Any, entry: Entry, kind: str, **owner: A
 
 def _apply_subscriptions(entry: OrganizationEntry, organization: Organization, run: _Run) -> None:
     wanted = {}
+    versions = PlanVersion.objects.select_related("plan")
     for item in entry.subscriptions:
-        version = PlanVersion.objects.filter(plan__slug=item.plan, number=item.version).first()
+        version = versions.filter(plan__slug=item.plan, number=item.version).first()
         if version is None:
             run.missing(f"{item.path}.version", f"version {item.version} of plan {item.plan}")
         else:
             wanted[item.path] = (item, version)
     held = _held_subscriptions(wanted, organization, now=run.now)
     for path, (item, version) in wanted.items():
-        step = partial(_bring, held.get(path), item, organization, version, run)
-        run.attempt(path, step)
+        run.attempt(path, partial(_bring, held.get(path), item, organization, version, run))
 
 
 def _held_subscriptions(
@@ -367,31 +369,3 @@ def _bring(
         subscriptions.subscription_change(subscription=held, version=version, **who)
     if held.ends_at is None and entry.cancelled:
         subscriptions.subscription_cancel(subscription=held, reason="config apply", **who)
-
-
-_NAMES = ("slug", "name", "username", "key_hash", "number", "plan")
-
-
-def diff_list(before: Any, after: Any, path: str = "") -> Iterable[Change]:
-    """Yield the values that differ; list entries are matched by their name, else by position.
-
-    >>> list(diff_list({"a": [{"slug": "x", "n": 1}]}, {"a": [{"slug": "x", "n": 2}]}))
-    [Change(path='a[x].n', before=1, after=2)]
-    """
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in [*before, *(k for k in after if k not in before)]:
-            place = f"{path}.{key}" if path and not str(key).startswith("[") else f"{path}{key}"
-            yield from diff_list(before.get(key), after.get(key), place)
-    elif isinstance(before, list) and isinstance(after, list):
-        yield from diff_list(_keyed(before), _keyed(after), path)
-    elif before != after:
-        yield Change(path, before, after)
-
-
-def _keyed(items: list[Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for index, item in enumerate(items):
-        names = [str(item[n]) for n in _NAMES if n in item] if isinstance(item, dict) else []
-        key = f"[{names[0]}]" if names else f"[{index}]"
-        found[key if key not in found else f"[{index}]"] = item
-    return found

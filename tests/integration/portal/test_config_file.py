@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
 
+from portal.core.config_diff import Change
 from portal.errors import InputInvalidError
 from portal.models import (
     Api,
@@ -25,7 +26,7 @@ from portal.models import (
     Upstream,
 )
 from portal.services.config_dump import config_dump
-from portal.services.config_file import Change, config_apply, config_write
+from portal.services.config_file import config_apply, config_write
 from portal.services.subscriptions import subscription_create
 from tests.factories.provider import (
     NOW,
@@ -320,6 +321,17 @@ def test_subscriptions_that_began_together_are_told_apart() -> None:
     config_apply(text=config_write(document), actor=None, now=later)
     on = organization.subscriptions.order_by("starts_at", "pk").values_list("plan", flat=True)
     assert set(on) == {version.plan_id for version in versions}
+
+
+def test_an_archived_plan_keeps_its_subscribers_and_comes_back_with_a_version() -> None:
+    data = document()
+    plan = data["plans"][0]
+    plan["archived"] = True
+    config_apply(text=config_write(data), actor=None, now=NOW)
+    assert Subscription.objects.get().plan.archived_at == NOW
+    plan["archived"], plan["versions"][1]["published"] = False, True
+    config_apply(text=config_write(data), actor=None, now=NOW)
+    assert PlanVersion.objects.filter(published_at__isnull=False).count() == 2
 
 
 def test_an_address_that_is_none_is_refused_before_gateways_do() -> None:
