@@ -22,10 +22,10 @@ def key_list(*, organization: Organization) -> QuerySet[Credential]:
     return rows.select_related("consumer", "rotated_to", "created_by").order_by("-created_at")
 
 
-def key_for_first_call(*, organization: Organization, now: datetime) -> Credential | None:
-    """Return the newest test key that works and can be shown."""
+def key_for_first_call(*, organization: Organization, wall: datetime) -> Credential | None:
+    """Return the newest test key that works by the machine's time and can be shown."""
     rows = key_list(organization=organization).filter(
-        Q(expires_at__isnull=True) | Q(expires_at__gt=now),
+        Q(expires_at__isnull=True) | Q(expires_at__gt=wall),
         environment=Environment.TEST,
         revoked_at__isnull=True,
     )

@@ -72,7 +72,7 @@ class KeyIn(Body):
     )
 
     def validate_expires_at(self, value: Any) -> Any:
-        if value is not None and value <= clock.now():
+        if value is not None and value <= clock.wall_now():
             raise serializers.ValidationError("Choose an instant in the future.", "in_the_past")
         return value
 
@@ -167,7 +167,11 @@ class KeyRotate(KeyView):
         """Make a successor; the old key goes on for the overlap, or ends at once with 0."""
         overlap = timedelta(seconds=self.body(RotateIn)["overlap_s"])
         issued = credential_rotate(
-            credential=self.key(key_id), overlap=overlap, actor=self.person, now=clock.now()
+            credential=self.key(key_id),
+            overlap=overlap,
+            actor=self.person,
+            now=clock.now(),
+            wall=clock.wall_now(),
         )
         return _issued(issued)
 

@@ -20,7 +20,7 @@ OVERLAPS: Final = {
 
 
 class KeyForm(forms.Form):
-    """A new key. `now` bounds the expiry; the organization bounds the applications."""
+    """A new key. `now`, the machine's, bounds the expiry; the organization the applications."""
 
     name = forms.CharField(
         label=_("Name"), max_length=80, help_text=_("Where it is used: “Production server”.")

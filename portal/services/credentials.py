@@ -145,9 +145,12 @@ def credential_create(
     return issued
 
 
-def is_ended(credential: Credential, *, now: datetime) -> bool:
-    """Say whether a key no longer works: revoked, or its expiry has come."""
-    over = credential.expires_at is not None and credential.expires_at <= now
+def is_ended(credential: Credential, *, wall: datetime) -> bool:
+    """Say whether a key no longer works: revoked, or its expiry has come.
+
+    wall   the machine's time: gateways judge keys by it, whatever the sandbox's clock says
+    """
+    over = credential.expires_at is not None and credential.expires_at <= wall
     return credential.revoked_at is not None or over
 
 
@@ -176,9 +179,16 @@ def credential_revoke(
 
 @transaction.atomic
 def credential_rotate(
-    *, credential: Credential, overlap: timedelta, actor: User | None, now: datetime
+    *,
+    credential: Credential,
+    overlap: timedelta,
+    actor: User | None,
+    now: datetime,
+    wall: datetime,
 ) -> IssuedCredential:
     """Make a successor with the same name, scopes and addresses; the old key ends after `overlap`.
+
+    wall   the machine's time, from which the overlap counts, as in `is_ended`
 
     The old key never outlives its own expiry; with no overlap it is revoked at once.
 
@@ -186,7 +196,7 @@ def credential_rotate(
     :raises MailUnverifiedError: as for a new key.
     """
     _check_mail(credential.environment, actor)
-    if is_ended(credential, now=now):
+    if is_ended(credential, wall=wall):
         raise CredentialEndedError
     issued = _mint(
         like=Credential(
@@ -200,7 +210,7 @@ def credential_rotate(
             expires_at=credential.expires_at,
         )
     )
-    ends_at = min(filter(None, (credential.expires_at, now + overlap)))
+    ends_at = min(filter(None, (credential.expires_at, wall + overlap)))
     ending: dict[str, Any] = {"expires_at": ends_at} if overlap else {"revoked_at": now}
     rows = Credential.objects.filter(
         pk=credential.pk, rotated_to__isnull=True, revoked_at__isnull=True

@@ -117,7 +117,9 @@ def test_rotation_ends_the_old_key(
     case: str, overlap: timedelta, own_expiry: object, expires_at: object, revoked_at: object
 ) -> None:
     old = key(organization(), expires_at=own_expiry)  # type: ignore[arg-type]
-    new = credential_rotate(credential=old.credential, overlap=overlap, actor=None, now=NOW)
+    new = credential_rotate(
+        credential=old.credential, overlap=overlap, actor=None, now=NOW, wall=NOW
+    )
     row = Credential.objects.get(pk=old.credential.pk)
     assert (row.expires_at, row.revoked_at) == (expires_at, revoked_at), case
     assert row.rotated_to == new.credential
@@ -127,12 +129,16 @@ def test_rotation_ends_the_old_key(
 
 def test_a_key_is_rotated_once() -> None:
     old = key(organization())
-    credential_rotate(credential=old.credential, overlap=timedelta(days=1), actor=None, now=NOW)
+    credential_rotate(
+        credential=old.credential, overlap=timedelta(days=1), actor=None, now=NOW, wall=NOW
+    )
     stale = old.credential
     stale.refresh_from_db()
     before = Credential.objects.count()
     with pytest.raises(CredentialEndedError):
-        credential_rotate(credential=stale, overlap=timedelta(days=1), actor=None, now=NOW)
+        credential_rotate(
+            credential=stale, overlap=timedelta(days=1), actor=None, now=NOW, wall=NOW
+        )
     assert Credential.objects.count() == before
 
 
@@ -146,7 +152,9 @@ def test_a_key_holds_the_chosen_scopes_and_its_successor_too() -> None:
     assert made.after is not None
     assert made.after["scopes"] == old.scopes
     Api.objects.update(is_published=False)  # what a key holds does not depend on today's routes
-    new = credential_rotate(credential=old, overlap=timedelta(0), actor=None, now=NOW).credential
+    new = credential_rotate(
+        credential=old, overlap=timedelta(0), actor=None, now=NOW, wall=NOW
+    ).credential
     assert new.scopes == old.scopes
 
 
