@@ -15,6 +15,7 @@ from portal.errors import (
 )
 from portal.models import Api, AuditEvent, Credential, Environment, SnapshotDirty, User
 from portal.services.credentials import (
+    MAX_KEYS,
     IssuedCredential,
     credential_create,
     credential_reveal_test,
@@ -169,3 +170,29 @@ def test_a_scope_that_no_published_route_requires_is_refused(published: bool) ->
     assert named == (["maps:all"] if published else ["maps:all", "maps:read"])
     assert {(p.path, p.code) for p in error.value.problems} == {("scopes", "unknown_scope")}
     assert (Credential.objects.count(), changes(), AuditEvent.objects.count()) == before
+
+
+def test_an_organization_holds_a_thousand_keys_at_most() -> None:
+    org = organization()
+    first = key(org).credential
+    filler = [
+        Credential(
+            consumer=first.consumer,
+            name="k",
+            environment="test",
+            key_hash=f"{number:064x}",
+            prefix="tw_test_ab",
+            last4="abcd",
+            created_at=NOW,
+            revoked_at=NOW if number % 2 else None,  # gateways still hold it
+        )
+        for number in range(MAX_KEYS - 1)
+    ]
+    Credential.objects.bulk_create(filler)
+    with pytest.raises(InputInvalidError, match="1000 keys"):
+        key(org)
+    assert credential_rotate(
+        credential=first, overlap=timedelta(0), actor=None, now=NOW, wall=NOW
+    ).secret
+    assert key(organization()).credential.pk
+    assert key(org, now=later(days=31)).credential.pk
