@@ -44,7 +44,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("accounts/", include("allauth.urls")),
     path("", include("billing.urls")),
     # the stock login form knows neither the second factor nor the limits on guessing
-    path("admin/login/", secure_admin_login(admin.site.login)),
+    path("admin/login/", secure_admin_login(admin.site.login), name="break_glass"),
     path("admin/", admin.site.urls),
     path("api/docs", reference_page, name="api_docs"),
     re_path(r"^api/", nowhere, name="api_nowhere"),  # after every operation
