@@ -13,6 +13,7 @@ from django.conf import settings  # noqa: E402 - models load only after the line
 from gateway.contracts.snapshot import SNAPSHOT_PATH  # noqa: E402
 from portal.views.internal import SnapshotDoor  # noqa: E402
 
+settings.ENV.check_serving()
 _snapshots = SnapshotDoor(token=settings.ENV.gateway_token)
 
 

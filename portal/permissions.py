@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Concatenate, Final, ParamSpec
 
+from allauth.account.authentication import get_authentication_records
+from allauth.core.exceptions import ReauthenticationRequired
+from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
 
+from portal.clock import wall_now
 from portal.models import Membership, Role, StaffRole, User
 
 P = ParamSpec("P")
@@ -60,6 +64,18 @@ def membership_of(*, user: User, slug: str) -> Membership | None:
     """Return the person's membership of an organization, the organization loaded with it."""
     rows = Membership.objects.select_related("organization", "user")
     return rows.filter(organization__slug=slug, user=user).first()
+
+
+def prove_recently(request: HttpRequest) -> None:
+    """Ask for the password again unless it was given within the last five minutes.
+
+    :raises ReauthenticationRequired: which allauth answers; the post is resumed afterwards.
+    """
+    records = get_authentication_records(request, request.user)
+    latest = max((record["at"] for record in records), default=0)
+    age_s = wall_now().timestamp() - latest
+    if age_s >= settings.ACCOUNT_REAUTHENTICATION_TIMEOUT:
+        raise ReauthenticationRequired
 
 
 def public_page(view: View[P]) -> View[P]:

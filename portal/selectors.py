@@ -22,15 +22,15 @@ def key_list(*, organization: Organization) -> QuerySet[Credential]:
     return rows.select_related("consumer", "rotated_to", "created_by").order_by("-created_at")
 
 
-def key_works(at: datetime) -> Q:
-    """Return the condition of keys that have neither been revoked nor run out at an instant."""
-    return Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=at))
+def key_works(wall: datetime) -> Q:
+    """Return the condition of keys that have neither been revoked nor run out by machine time."""
+    return Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=wall))
 
 
-def key_for_first_call(*, organization: Organization, now: datetime) -> Credential | None:
-    """Return the newest test key that works and can be shown."""
+def key_for_first_call(*, organization: Organization, wall: datetime) -> Credential | None:
+    """Return the newest test key that works by the machine's time and can be shown."""
     rows = key_list(organization=organization).filter(
-        key_works(now), environment=Environment.TEST, consumer__is_active=True
+        key_works(wall), environment=Environment.TEST, consumer__is_active=True
     )
     return rows.exclude(sealed_secret="").first()
 

@@ -1,8 +1,9 @@
 """The URL map: a list of includes. Pages that show money are mounted from billing by name."""
 
+from allauth.account.decorators import secure_admin_login
 from allauth.account.views import password_reset_from_key
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from portal.api import urls as api_urls
@@ -13,8 +14,15 @@ from portal.views import admin_urls, developer_urls, site, site_urls
 
 handler400 = "portal.views.site.bad_request"
 handler403 = "portal.views.site.forbidden"
-handler404 = "portal.views.site.not_found"
+handler404 = "portal.urls.not_found"
 handler500 = "portal.urls.server_error"
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Let the side that was called say that there is nothing."""
+    if request.path.startswith("/api/"):
+        return nowhere(request)
+    return site.not_found(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -35,6 +43,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     ),
     path("accounts/", include("allauth.urls")),
     path("", include("billing.urls")),
+    # the stock login form knows neither the second factor nor the limits on guessing
+    path("admin/login/", secure_admin_login(admin.site.login), name="break_glass"),
     path("admin/", admin.site.urls),
     path("api/docs", reference_page, name="api_docs"),
     re_path(r"^api/", nowhere, name="api_nowhere"),  # after every operation

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_GET
 
@@ -13,6 +13,7 @@ from billing.views.plan_words import plan_words
 from portal.clock import now
 from portal.models import PlanVersion
 from portal.selectors import offer_list
+from portal.services.plans import plan_version_problems
 
 
 def month_start(at: datetime) -> datetime:
@@ -43,6 +44,11 @@ def pricing(request: HttpRequest) -> HttpResponse:
 @require_GET
 @finance_only
 def plan_preview(request: HttpRequest, version_id: str) -> HttpResponse:
-    """Worked examples of one version, drafts included, for the plan editor's right-hand pane."""
+    """Worked examples of one version, drafts included, for the plan editor's right-hand pane.
+
+    A draft that cannot be published has none.
+    """
     version = get_object_or_404(PlanVersion.objects.select_related("plan"), pk=version_id)
+    if version.published_at is None and plan_version_problems(version):
+        raise Http404
     return render(request, "billing/plan_preview.html", {"card": _card(version, now())})

@@ -59,11 +59,11 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
-_ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 _LINE_END: Final = re.compile(rb"[ \t\f]*(?:\r?\n)?")
 _PLAIN_MARKS: Final = frozenset("()[]{},.:;=<>!+-*/%?|@^")
 """Marks whose meaning the engine's lexer and this one share; a lone quote, `$` (heredocs) and
-everything beyond ASCII (the engine knows curly quotes) are refused."""
+everything beyond ASCII (the engine knows curly quotes) are refused; so is a quoted identifier with
+a backslash, in which the engine reads `\\x66ile` as a name that stands nowhere here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Refusal:
 @dataclass(frozen=True, slots=True)
 class _Token:
     kind: str  # string, quoted, word, number or mark
-    text: str  # lower case; quotes and escapes of a quoted identifier removed
+    text: str  # lower case; a quoted identifier's without its quotes
     raw: str
     end: int
 
@@ -92,7 +92,7 @@ def _tokens(sql: str) -> Iterator[_Token]:
         if kind == "skip":
             continue
         raw = match.group()
-        text = _ESCAPE.sub(r"\1", raw[1:-1]) if kind == "quoted" else raw
+        text = raw[1:-1] if kind == "quoted" else raw
         yield _Token(kind, text.lower(), raw, match.end())
 
 
@@ -167,7 +167,8 @@ def _refuse_marks(tokens: list[_Token]) -> Refusal | None:
     for token, follower in zip(tokens, [*tokens[1:], _END], strict=True):
         odd = token.kind == "mark" and token.text not in _PLAIN_MARKS
         comment = token.text == "/" and follower.text in {"/", "*"}
-        if odd or comment:
+        escaped = token.kind == "quoted" and "\\" in token.raw
+        if odd or comment or escaped:
             return Refusal(62, "SYNTAX_ERROR", f"Syntax not served here at {token.raw!r}")
     return None
 

@@ -110,7 +110,13 @@ class ConsumerDeactivate(ConsumerView):
     def post(self, request: Request, org: str, consumer_id: str) -> Response:
         """Let every gateway refuse its keys within a second; again changes nothing."""
         row, sent = self.consumer(consumer_id), self.body(DeactivateIn)
-        consumer_deactivate(consumer=row, actor=self.person, now=clock.now(), **sent)
+        consumer_deactivate(
+            consumer=row,
+            actor=self.person,
+            now=clock.now(),
+            keep_last_at=None if sent["even_last"] else clock.wall_now(),
+            reason=sent.get("reason", ""),
+        )
         return Response(ConsumerOut(row).data)
 
 

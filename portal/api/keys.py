@@ -1,6 +1,5 @@
 """API keys: a live secret is in the answer that made it and never again."""
 
-import ipaddress
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -14,6 +13,7 @@ from portal import clock
 from portal.api.base import Answer, ApiView, Body, operation
 from portal.api.pagination import Pages
 from portal.api.permissions import members
+from portal.core.catalog_input import MAX_NETWORKS, networks_of
 from portal.models import Consumer, Credential, Environment
 from portal.permissions import KEY_ROLES
 from portal.selectors import key_list
@@ -62,7 +62,7 @@ class KeyIn(Body):
     )
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
     ip_allow = serializers.ListField(
-        child=serializers.CharField(max_length=50), required=False, max_length=100
+        child=serializers.CharField(max_length=50), required=False, max_length=MAX_NETWORKS
     )
     scopes = serializers.ListField(
         child=serializers.CharField(max_length=64),
@@ -72,13 +72,13 @@ class KeyIn(Body):
     )
 
     def validate_expires_at(self, value: Any) -> Any:
-        if value is not None and value <= clock.now():
+        if value is not None and value <= clock.wall_now():
             raise serializers.ValidationError("Choose an instant in the future.", "in_the_past")
         return value
 
     def validate_ip_allow(self, value: list[str]) -> tuple[str, ...]:
         try:
-            return tuple(str(ipaddress.ip_network(text)) for text in value)
+            return networks_of(value)
         except ValueError as error:
             raise serializers.ValidationError(str(error), "not_an_address") from error
 
@@ -167,7 +167,11 @@ class KeyRotate(KeyView):
         """Make a successor; the old key goes on for the overlap, or ends at once with 0."""
         overlap = timedelta(seconds=self.body(RotateIn)["overlap_s"])
         issued = credential_rotate(
-            credential=self.key(key_id), overlap=overlap, actor=self.person, now=clock.now()
+            credential=self.key(key_id),
+            overlap=overlap,
+            actor=self.person,
+            now=clock.now(),
+            wall=clock.wall_now(),
         )
         return _issued(issued)
 

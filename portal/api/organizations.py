@@ -12,6 +12,7 @@ from portal import clock
 from portal.api.base import ApiView, Body, operation
 from portal.api.pagination import Pages
 from portal.api.permissions import SIGNED_IN, members
+from portal.core.checked_input import MAX_MAIL_CHARS
 from portal.models import Organization, Segment, Subscription
 from portal.permissions import BILLING_ROLES, EVERY_ROLE, TEAM_ROLES
 from portal.selectors import subscription_phase
@@ -39,7 +40,9 @@ class OrganizationIn(Body):
     """What a member may change; the billing role changes no name."""
 
     name = serializers.CharField(max_length=120, required=False)
-    billing_email = serializers.EmailField(required=False, allow_blank=True)
+    billing_email = serializers.EmailField(
+        max_length=MAX_MAIL_CHARS, required=False, allow_blank=True
+    )
     address = serializers.CharField(max_length=1000, required=False, allow_blank=True)
     country = serializers.RegexField(r"^([A-Z]{2})?$", required=False, allow_blank=True)
     tax_id = serializers.CharField(max_length=40, required=False, allow_blank=True)

@@ -11,6 +11,7 @@ from portal import clock
 from portal.api.base import ApiView, Body, operation
 from portal.api.pagination import Pages
 from portal.api.permissions import members
+from portal.core.checked_input import MAX_MAIL_CHARS
 from portal.models import Invitation, Membership, Role
 from portal.permissions import EVERY_ROLE, TEAM_ROLES
 from portal.services.invitation_mail import invitation_mail_send
@@ -51,7 +52,7 @@ class InvitationSentOut(InvitationOut):
 
 
 class InvitationIn(Body):
-    email = serializers.EmailField()
+    email = serializers.EmailField(max_length=MAX_MAIL_CHARS)
     role = serializers.ChoiceField(choices=Role.choices)
 
 

@@ -6,6 +6,8 @@ returns the model's field values; problems go to the list that is passed in, wit
 
 import ipaddress
 import re
+from collections.abc import Sequence
+from math import gcd
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -15,7 +17,9 @@ from portal.core.plan_limits import MAX_UNITS, SLUG
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 RESERVED_PATHS: Final = ("/me/usage", "/_tollway")
+MAX_WEIGHTS: Final = 10_000  # of an upstream, divided by what they share: a gateway's one cycle
 MAX_TIMEOUT_MS: Final = 600_000
+MAX_NETWORKS: Final = 100  # that one key may be used from; every gateway holds all of them
 MAX_DAYS: Final = 3_650  # of a trial or a grace period
 MAX_THRESHOLD_MINOR: Final = 10**12
 _NAME: Final = re.compile(r"[^\x00-\x1f]{1,120}")
@@ -24,17 +28,21 @@ _LINE: Final = re.compile(r"[^\x00-\x1f]{0,300}")
 _OWN_ID: Final = re.compile(r"[^\x00-\x1f]{0,120}")
 _LITERAL: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,=:@-]+")
 _PARAMETER: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
-_PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
+_UNIT: Final = re.compile(r"[^\x00-\x1f]{1,40}")
+_SHORT: Final = r"(?=.{0,200}\Z)"  # as long as the column
+_PREFIX: Final = re.compile(_SHORT + r"(/[A-Za-z0-9._~-]+)*/?")
 _HOST: Final = r"(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
+_TARGET: Final = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _HOST_LABELS: Final = re.compile(_HOST)
-_HOST_OR_NONE: Final = re.compile(f"({_HOST})?")
+_HOST_OR_NONE: Final = re.compile(f"{_SHORT}({_HOST})?")
 _SAYS: Final = {
     SLUG: "must be a short name of a-z, 0-9, - and _",
     _NAME: "must be a name of 1 to 120 characters on one line",
     _LINE: "must be one line of at most 300 characters",
     _OWN_ID: "must be one line of at most 120 characters",
-    _PREFIX: "must be a path like /v1",
-    _HOST_OR_NONE: "must be a host name",
+    _UNIT: "must be a word of 1 to 40 characters",
+    _PREFIX: "must be a path like /v1 of at most 200 characters",
+    _HOST_OR_NONE: "must be a host name of at most 200 characters",
 }
 """What each pattern asks for, in words."""
 _SCOPE_SAYS: Final = "must be a name like orders:read, of a-z first, then a-z, 0-9 and _ . : -"
@@ -60,7 +68,7 @@ def read_meter(value: object, path: str, problems: list[Problem]) -> dict[str, A
     return {
         "slug": text_of(source, "slug", SLUG),
         "name": text_of(source, "name", _NAME),
-        "unit": text_of(source, "unit", _NAME, required=False) or "request",
+        "unit": text_of(source, "unit", _UNIT, required=False) or "request",
     }
 
 
@@ -124,6 +132,8 @@ def _targets(source: Fields) -> dict[str, int]:
         found[str(name)] = weight
     if found and not any(found.values()):
         source.refuse("targets", "no_weight", "at least one target must weigh more than 0")
+    elif found and sum(found.values()) // gcd(*found.values()) > MAX_WEIGHTS:
+        source.refuse("targets", "too_fine", f"weights must sum to at most {MAX_WEIGHTS}")
     return found
 
 
@@ -140,13 +150,30 @@ def target_problem(target: object) -> str:
         port = parts.port
     except ValueError:
         return "has a port that is none"
-    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
-        return "must be http(s)://host:port"
     if parts.path or parts.query or parts.fragment:
         return "must be http(s)://host:port without a path"
+    if not _TARGET.fullmatch(target) or not parts.hostname:
+        return "must be http(s)://host:port"
     if port == 0 or not (_is_address(parts.hostname) or _HOST_LABELS.fullmatch(parts.hostname)):
         return "must be http(s)://host:port"
     return ""
+
+
+def networks_of(texts: Sequence[str]) -> tuple[str, ...]:
+    """Read the addresses and networks from which a key may be used.
+
+    :raises ValueError: saying what is none; zones name an interface of one machine and are none.
+
+    >>> networks_of(["203.0.113.0/24", "2001:DB8::1"])
+    ('203.0.113.0/24', '2001:db8::1/128')
+    """
+    if len(texts) > MAX_NETWORKS:
+        msg = f"must be {MAX_NETWORKS} addresses or networks at most"
+        raise ValueError(msg)
+    if zoned := [text for text in texts if "%" in text]:
+        msg = f"{zoned[0][:50]!r} has a zone: leave out what follows %"
+        raise ValueError(msg)
+    return tuple(str(ipaddress.ip_network(text)) for text in texts)
 
 
 def _is_address(host: str) -> bool:
@@ -218,6 +245,8 @@ def route_path_problem(path: object) -> str:
     names = [segment for segment in segments if _PARAMETER.fullmatch(segment)]
     if len(set(names)) != len(names):
         return "names a parameter twice"
+    if names and segments[-1] == "*":
+        return "must be a template or a prefix, not both"
     for index, segment in enumerate(segments):
         if segment == "*" and index == len(segments) - 1:
             continue

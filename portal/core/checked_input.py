@@ -13,6 +13,7 @@ from decimal import Context, Decimal
 from typing import Final, NamedTuple
 
 MAX_PLACES: Final = 12
+MAX_MAIL_CHARS: Final = 254  # RFC 5321's longest path, and the columns' length
 MAX_ADJUSTED: Final = 18  # 10^18 is the largest power of ten a value may have
 _LIMIT: Final = Decimal(10) ** MAX_ADJUSTED
 _PLAIN: Final = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?")

@@ -15,6 +15,7 @@ from gateway.contracts.snapshot import MAX_CREDENTIAL_SCOPES
 from portal.core.catalog_input import (
     MAX_DAYS,
     MAX_THRESHOLD_MINOR,
+    networks_of,
     read_api,
     read_consumer,
     read_meter,
@@ -24,13 +25,17 @@ from portal.core.catalog_input import (
     scopes_of,
     text_of,
 )
-from portal.core.checked_input import Fields, Problem
+from portal.core.checked_input import MAX_MAIL_CHARS, Fields, Problem
+from portal.core.plain_values import plain_problem
 from portal.core.plan_limits import SLUG
 
 FILE_VERSION: Final = 1
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _NAME: Final = re.compile(r"[^\x00-\x1f]{1,120}")
 _LINE: Final = re.compile(r"[^\x00-\x1f]{0,300}")
+_KEY_NAME: Final = re.compile(r"[^\x00-\x1f]{1,80}")
+_CUSTOM_ID: Final = re.compile(r"[^\x00-\x1f]{0,120}")
+_MAIL: Final = re.compile(rf"[^\x00-\x1f]{{0,{MAX_MAIL_CHARS}}}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _KEY_PREFIX: Final = re.compile(r"[A-Za-z0-9_]{1,16}")
 _LAST4: Final = re.compile(r"[A-Za-z0-9]{4}")
@@ -178,6 +183,8 @@ def _version(value: object, path: str, problems: list[Problem]) -> VersionEntry:
         if not isinstance(held, dict):
             source.refuse(name, "not_an_object", "must be an object")
             held = {}
+        if problem := plain_problem(held):
+            source.refuse(name, "not_plain", problem)
         values[name] = held
     return VersionEntry(path, values, number, source.flag("published", default=False))
 
@@ -190,7 +197,7 @@ def _organization(value: object, path: str, problems: list[Problem]) -> Organiza
         {
             "slug": text_of(source, "slug", SLUG),
             "name": source.text("name", pattern=_NAME),
-            "billing_email": source.text("billing_email", pattern=_LINE, required=False),
+            "billing_email": source.text("billing_email", pattern=_MAIL, required=False),
             "country": source.text("country", pattern=_COUNTRY, required=False),
         },
         tuple(_consumer(v, p, problems) for p, v in source.items("consumers")),
@@ -216,13 +223,13 @@ def _credential(value: object, path: str, problems: list[Problem]) -> dict[str, 
     times = ("not_before", "expires_at", "revoked_at")
     source = Fields.read(value, path, problems, (*known, *times))
     return {
-        "name": source.text("name", pattern=_NAME),
+        "name": source.text("name", pattern=_KEY_NAME),
         "environment": source.choice("environment", ("live", "test"), default="live"),
         "key_hash": source.text("key_hash", pattern=_HASH),
         "prefix": source.text("prefix", pattern=_KEY_PREFIX),
         "last4": source.text("last4", pattern=_LAST4),
         "scopes": scopes_of(source, at_most=MAX_CREDENTIAL_SCOPES),
-        "ip_allow": list(_texts(source, "ip_allow", _LINE)),
+        "ip_allow": _networks(source),
         **{name: source.optional_time(name) for name in times},
     }
 
@@ -237,6 +244,14 @@ def _subscription(value: object, path: str, problems: list[Problem]) -> Subscrip
         starts_at=source.optional_time("starts_at"),
         cancelled=source.flag("cancelled", default=False),
     )
+
+
+def _networks(source: Fields) -> list[str]:
+    try:
+        return list(networks_of(list(_texts(source, "ip_allow", _LINE))))
+    except ValueError as error:
+        source.refuse("ip_allow", "not_an_address", str(error))
+    return []
 
 
 def _texts(source: Fields, name: str, pattern: re.Pattern[str]) -> Iterator[str]:

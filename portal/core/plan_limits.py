@@ -17,6 +17,7 @@ from portal.core.plan_terms import Terms
 SLUG: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 RATE_KEYS: Final = ("subscription", "consumer", "credential")
 MAX_PERCENT: Final = 1_000
+MIN_BLOCK_PERCENT: Final = 100  # a quota is never blocked before it is reached
 MAX_UNITS: Final = 10**15  # well inside what every counter keeps exactly
 _DAY_S: Final = 86_400
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,80}")
@@ -120,6 +121,8 @@ def _quota(value: object, path: str, problems: list[Problem]) -> QuotaLimit:
     soft, buffer, block = percent.values()
     if soft > buffer:
         source.refuse("buffer_percent", "percent_order", "must not be below the soft limit")
+    if 0 < block < MIN_BLOCK_PERCENT:
+        source.refuse("block_at_percent", "percent_order", "must be 0 or at least 100")
     if block and buffer > block:
         source.refuse("block_at_percent", "percent_order", "must not be below the buffer, or 0")
     return QuotaLimit(

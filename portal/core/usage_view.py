@@ -46,10 +46,12 @@ class Range:
 
 
 def _day(text: str) -> date | None:
+    """Read a day; the calendar's last one is none, as a range would end after it."""
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         return None
+    return day if day < date.max else None
 
 
 def build_range(*, preset: str, first: str, last: str, now: datetime) -> Range:
@@ -61,7 +63,7 @@ def build_range(*, preset: str, first: str, last: str, now: datetime) -> Range:
     ('2026-03-01T00:00:00+00:00', '2026-03-03T00:00:00+00:00')
     """
     since, until = _day(first), _day(last)
-    if not preset and since and until and since <= until <= since + timedelta(days=MAX_DAYS):
+    if not preset and since and until and 0 <= (until - since).days <= MAX_DAYS:
         return Range(_midnight(since), _midnight(until + timedelta(days=1)), "")
     name = preset if preset in PRESETS else DEFAULT_PRESET
     span = PRESETS[name]

@@ -1,6 +1,5 @@
 """Forms about keys."""
 
-import ipaddress
 from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
@@ -8,6 +7,7 @@ from typing import Any, Final
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from portal.core.catalog_input import networks_of
 from portal.models import Consumer, Environment, Organization
 from portal.selectors import scopes_required
 
@@ -21,7 +21,7 @@ OVERLAPS: Final = {
 
 
 class KeyForm(forms.Form):
-    """A new key. `now` bounds the expiry; the organization bounds the applications.
+    """A new key. `now`, the machine's, bounds the expiry; the organization the applications.
 
     Where there is one application only, nothing is asked.
     """
@@ -96,7 +96,7 @@ class KeyForm(forms.Form):
     def clean_ip_allow(self) -> tuple[str, ...]:
         lines = [line.strip() for line in self.cleaned_data["ip_allow"].splitlines()]
         try:
-            return tuple(str(ipaddress.ip_network(line)) for line in lines if line)
+            return networks_of([line for line in lines if line])
         except ValueError as error:
             raise forms.ValidationError(str(error), code="address") from error
 

@@ -6,6 +6,7 @@ from babel import Locale
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from portal.core.checked_input import MAX_MAIL_CHARS
 from portal.models import Membership, Role
 
 
@@ -28,6 +29,7 @@ class BillingDetailsForm(forms.Form):
 
     billing_email = forms.EmailField(
         label=_("Billing e-mail"),
+        max_length=MAX_MAIL_CHARS,
         required=False,
         help_text=_("Invoices and payment notices go here."),
     )
@@ -54,7 +56,7 @@ def offered_roles(actor: Membership) -> list[tuple[str, Any]]:
 
 
 class InviteForm(forms.Form):
-    email = forms.EmailField(label=_("E-mail address"))
+    email = forms.EmailField(label=_("E-mail address"), max_length=MAX_MAIL_CHARS)
     role = forms.ChoiceField(label=_("Role"))
 
     def __init__(self, *args: Any, actor: Membership, **kwargs: Any) -> None:

@@ -301,6 +301,9 @@ def editor_read(
     post: Mapping[str, Any], *, terms: Mapping[str, Any], limits: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the posted fields back into terms and limits; what has no field stays as stored."""
+    post = {
+        name: str(text).replace("\0", "") for name, text in post.items()
+    }  # no text of JSON may hold it
     prices = [
         _posted_price(post, index, price) for index, price in enumerate(terms.get("prices") or [])
     ]

@@ -38,6 +38,11 @@ class IdField(_IdBase):
         name, path, args, kwargs = super().deconstruct()
         return name, path, args, {**kwargs, "prefix": self.prefix}
 
+    def get_prep_value(self, value: Any) -> Any:
+        """Look up a text with NUL as one that no id is; PostgreSQL would refuse the question."""
+        prepared = super().get_prep_value(value)
+        return prepared.replace("\0", "\ufffd") if isinstance(prepared, str) else prepared
+
     def get_default(self) -> str:
         return new_id(self.prefix)
 

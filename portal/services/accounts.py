@@ -1,7 +1,7 @@
 """Accounts: what happens around sign-up, and the door allauth calls it through."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from allauth.account.adapter import DefaultAccountAdapter
 from django.db import transaction
@@ -14,11 +14,13 @@ from portal.services.consumers import consumer_create
 from portal.services.credentials import IssuedCredential, credential_create
 from portal.services.organizations import organization_create
 
+MAX_NAME_CHARS: Final = 120  # of an organization; what stands before an address's @ may be longer
+
 
 @transaction.atomic
 def account_provision(*, user: User, now: datetime) -> IssuedCredential:
     """Give a new person everything a first call needs: organization, consumer, test key."""
-    name = user.name or user.email.partition("@")[0]
+    name = (user.name or user.email.partition("@")[0])[:MAX_NAME_CHARS]
     organization = organization_create(name=name, owner=user, now=now, is_personal=True)
     consumer = consumer_create(
         organization=organization, values={"name": _("Default")}, actor=user, now=now

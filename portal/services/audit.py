@@ -16,6 +16,7 @@ from gateway.contracts.access_log import format_time
 from portal.models import AuditEvent, Organization, User
 
 GENESIS_HASH: Final = "0" * 64
+MAX_LABEL_CHARS: Final = 160  # a longer address is cut; who it was says the actor's id
 _LOCK_KEY: Final = 7_218_001  # PostgreSQL advisory lock: one writer of the chain at a time
 
 
@@ -54,7 +55,7 @@ def audit_record(
     actor_label: str = "",
 ) -> AuditEvent:
     """Append one event; `actor_label` names a token or command where there is no user."""
-    label = actor_label or (actor.email if actor else "system")
+    label = (actor_label or (actor.email if actor else "system"))[:MAX_LABEL_CHARS]
     content = {
         "actor_label": label,
         "action": action,

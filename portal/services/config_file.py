@@ -6,17 +6,18 @@ difference of the dumps before and after. The routes of a listed API become exac
 file; everything else that the file does not name stays as it is.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from io import StringIO
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db import transaction
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from portal.core.checked_input import Problem
+from portal.core.config_diff import Change, diff_list
 from portal.core.config_schema import (
     ApiEntry,
     Config,
@@ -28,6 +29,7 @@ from portal.core.config_schema import (
     VersionEntry,
     read_config,
 )
+from portal.core.plain_values import yaml_values
 from portal.errors import InputInvalidError, PortalError
 from portal.models import (
     Api,
@@ -47,14 +49,6 @@ from portal.services.audit import audit_record
 from portal.services.catalog import api_save, meter_save, route_delete, route_save, upstream_save
 from portal.services.config_dump import config_dump, route_name
 from portal.snapshots import snapshot_touch
-
-
-class Change(NamedTuple):
-    """One value that differs; None on a side = absent there."""
-
-    path: str
-    before: Any
-    after: Any
 
 
 class _RollBack(Exception):
@@ -103,8 +97,8 @@ def config_read(text: str) -> Config:
     :raises InputInvalidError: with every problem.
     """
     try:
-        document = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
+        document = yaml_values(text)
+    except ValueError as error:
         raise InputInvalidError([("", "not_yaml", str(error))]) from error
     config = read_config(document)
     if not isinstance(config, Config):
@@ -160,6 +154,8 @@ def _apply(config: Config, run: _Run) -> None:
         _apply_plan(plan, run)
     for organization in config.organizations:
         _apply_organization(organization, run)
+    for plan in (entry for entry in config.plans if entry.archived):
+        _archive(plan, run)  # last: who is on it is put on it while it is on offer
 
 
 def _save(run: _Run, entry: Entry, service: Callable[..., Any], **own: Any) -> Any:
@@ -204,10 +200,17 @@ def _apply_plan(entry: PlanEntry, run: _Run) -> None:
         route_name(route): route.pk
         for route in Route.objects.filter(api__in=apis.values()).select_related("api")
     }
+    if not entry.archived:  # first: its versions are published while it is on offer
+        _archive(entry, run)
     for version in entry.versions:
         _apply_version(version, plan, routes, run)
-    if entry.archived != (plan.archived_at is not None):
-        plans.plan_archive(plan=plan, archived=entry.archived, actor=run.actor, now=run.now)
+
+
+def _archive(entry: PlanEntry, run: _Run) -> None:
+    """Take a plan off the offer or bring it back, as the file says."""
+    slug, archived = entry.values["slug"], entry.archived
+    for plan in Plan.objects.filter(slug=slug, archived_at__isnull=archived):
+        plans.plan_archive(plan=plan, archived=archived, actor=run.actor, now=run.now)
 
 
 def _apply_version(entry: VersionEntry, plan: Plan, routes: Mapping[str, str], run: _Run) -> None:
@@ -256,8 +259,7 @@ def _apply_organization(entry: OrganizationEntry, run: _Run) -> None:
     organization = _store(run, Organization, held, entry, "organization")
     for consumer in entry.consumers:
         _apply_consumer(consumer, organization, run)
-    for subscription in entry.subscriptions:
-        _apply_subscription(subscription, organization, run)
+    _apply_subscriptions(entry, organization, run)
 
 
 def _apply_consumer(entry: ConsumerEntry, organization: Organization, run: _Run) -> None:
@@ -289,7 +291,9 @@ def _bring_consumer(
     if active:
         consumers.consumer_activate(consumer=held, reason="config apply", **who)
     else:
-        consumers.consumer_deactivate(consumer=held, reason="config apply", even_last=True, **who)
+        consumers.consumer_deactivate(
+            consumer=held, reason="config apply", keep_last_at=None, **who
+        )
     return held
 
 
@@ -317,23 +321,52 @@ def _store(run: _Run, model: Any, held: Any, entry: Entry, kind: str, **owner: A
     return held
 
 
-def _apply_subscription(entry: SubscriptionEntry, organization: Organization, run: _Run) -> None:
-    version = PlanVersion.objects.filter(plan__slug=entry.plan, number=entry.version).first()
-    if version is None:
-        run.missing(f"{entry.path}.version", f"version {entry.version} of plan {entry.plan}")
-        return
-    held = _held_subscription(entry, organization, version, now=run.now)
-    run.attempt(entry.path, lambda: _bring(held, entry, organization, version, run))
+def _apply_subscriptions(entry: OrganizationEntry, organization: Organization, run: _Run) -> None:
+    wanted = {}
+    versions = PlanVersion.objects.select_related("plan")
+    for item in entry.subscriptions:
+        version = versions.filter(plan__slug=item.plan, number=item.version).first()
+        if version is None:
+            run.missing(f"{item.path}.version", f"version {item.version} of plan {item.plan}")
+        else:
+            wanted[item.path] = (item, version)
+    held = _held_subscriptions(wanted, organization, now=run.now)
+    for path, (item, version) in wanted.items():
+        run.attempt(path, partial(_bring, held.get(path), item, organization, version, run))
 
 
-def _held_subscription(
-    entry: SubscriptionEntry, organization: Organization, version: PlanVersion, *, now: datetime
-) -> Subscription | None:
-    """Find what an entry means: by its start, else the one that covers the plan's APIs."""
-    live = organization.subscriptions.exclude(ends_at__lte=now)
-    by_start = live.filter(starts_at=entry.starts_at).first() if entry.starts_at else None
-    covering = live.filter(plan__apis__in=version.plan.apis.all())
-    return by_start or covering.order_by("starts_at").first()
+def _held_subscriptions(
+    wanted: Mapping[str, tuple[SubscriptionEntry, PlanVersion]],
+    organization: Organization,
+    *,
+    now: datetime,
+) -> dict[str, Subscription]:
+    """Find what each entry means: by start and plan, else by start, else by the plan's APIs.
+
+    No two entries mean the same subscription: several may have begun at one instant.
+    """
+    free = list(organization.subscriptions.exclude(ends_at__lte=now).order_by("starts_at", "pk"))
+    found: dict[str, Subscription] = {}
+
+    def same_start(row: Subscription, entry: SubscriptionEntry, version: PlanVersion) -> bool:
+        return entry.starts_at == row.starts_at
+
+    def same_plan(row: Subscription, entry: SubscriptionEntry, version: PlanVersion) -> bool:
+        last = row.segments.select_related("plan_version").latest("starts_at")
+        return same_start(row, entry, version) and last.plan_version.plan_id == version.plan_id
+
+    def same_apis(row: Subscription, entry: SubscriptionEntry, version: PlanVersion) -> bool:
+        return version.plan.apis.filter(plans=row.plan_id).exists()
+
+    for means in (same_plan, same_start, same_apis):
+        for path, (entry, version) in wanted.items():
+            if path in found:
+                continue
+            own = next((row for row in free if means(row, entry, version)), None)
+            if own is not None:
+                found[path] = own
+                free.remove(own)
+    return found
 
 
 def _bring(
@@ -355,31 +388,3 @@ def _bring(
         subscriptions.subscription_change(subscription=held, version=version, **who)
     if held.ends_at is None and entry.cancelled:
         subscriptions.subscription_cancel(subscription=held, reason="config apply", **who)
-
-
-_NAMES = ("slug", "username", "name", "key_hash", "number", "plan")
-
-
-def diff_list(before: Any, after: Any, path: str = "") -> Iterable[Change]:
-    """Yield the values that differ; list entries are matched by their name, else by position.
-
-    >>> list(diff_list({"a": [{"slug": "x", "n": 1}]}, {"a": [{"slug": "x", "n": 2}]}))
-    [Change(path='a[x].n', before=1, after=2)]
-    """
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in [*before, *(k for k in after if k not in before)]:
-            place = f"{path}.{key}" if path and not str(key).startswith("[") else f"{path}{key}"
-            yield from diff_list(before.get(key), after.get(key), place)
-    elif isinstance(before, list) and isinstance(after, list):
-        yield from diff_list(_keyed(before), _keyed(after), path)
-    elif before != after:
-        yield Change(path, before, after)
-
-
-def _keyed(items: list[Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for index, item in enumerate(items):
-        names = [str(item[n]) for n in _NAMES if n in item] if isinstance(item, dict) else []
-        key = f"[{names[0]}]" if names else f"[{index}]"
-        found[key if key not in found else f"[{index}]"] = item
-    return found

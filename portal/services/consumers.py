@@ -85,12 +85,12 @@ def consumer_update(
     _note(consumer, "consumer.update", actor=actor, now=now, before=before, after=after)
 
 
-def is_last_in_use(consumer: Consumer, *, now: datetime) -> bool:
-    """Say whether no other application is active and keys of this one work."""
+def is_last_in_use(consumer: Consumer, *, wall: datetime) -> bool:
+    """Say whether no other application is active and keys of this one work by machine time."""
     active = Consumer.objects.filter(organization_id=consumer.organization_id, is_active=True)
     if list(active.values_list("pk", flat=True)) != [consumer.pk]:
         return False
-    return Credential.objects.filter(key_works(now), consumer=consumer).exists()
+    return Credential.objects.filter(key_works(wall), consumer=consumer).exists()
 
 
 @transaction.atomic
@@ -99,17 +99,18 @@ def consumer_deactivate(
     consumer: Consumer,
     actor: User | None,
     now: datetime,
+    keep_last_at: datetime | None,
     reason: str = "",
-    even_last: bool = False,
 ) -> None:
     """Let every gateway refuse the application's keys within a second; again changes nothing.
 
-    even_last   stop it although no other application is active, so that no key works any more
+    keep_last_at   the machine's time, to keep the last one whose keys work then; None = stop it
+                   although no key of the organization works any more
 
-    :raises LastConsumerError: for the last one while keys of it work, unless `even_last`.
+    :raises LastConsumerError: for the last one while keys of it work.
     """
     _lock(consumer.organization_id)
-    if not even_last and is_last_in_use(consumer, now=now):
+    if keep_last_at is not None and is_last_in_use(consumer, wall=keep_last_at):
         raise LastConsumerError
     _switch(consumer, active=False, actor=actor, now=now, reason=reason)
 

@@ -28,10 +28,11 @@ from portal.models import Consumer, Credential, Environment, User
 from portal.selectors import scopes_required
 from portal.services.audit import audit_record
 from portal.services.sealing import seal, unseal
-from portal.snapshots import snapshot_touch
+from portal.snapshots import FORGET_AFTER, snapshot_touch
 
 RANDOM_BYTES: Final = 24
 LAST_CHARS: Final = 4
+MAX_KEYS: Final = 1_000  # of an organization: every gateway holds every key of everybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,15 @@ def _check_mail(environment: str, actor: User | None) -> None:
         raise MailUnverifiedError
 
 
+def _check_room(consumer: Consumer, *, now: datetime, most: int = MAX_KEYS) -> None:
+    """Refuse one key too many, ended ones included: gateways hold them for a while yet."""
+    held = Credential.objects.filter(consumer__organization=consumer.organization_id)
+    since = now - FORGET_AFTER
+    if held.exclude(revoked_at__lt=since).exclude(expires_at__lt=since).count() >= most:
+        text = f"must be {most} keys of an organization at most, ended ones of 30 days included"
+        raise InputInvalidError([Problem("name", "too_many", text)])
+
+
 def _check_scopes(scopes: Collection[str]) -> list[str]:
     """Return the scopes in order; refuse one that no published route requires."""
     found = sorted(set(scopes))
@@ -117,9 +127,10 @@ def credential_create(
     installation itself (seeding, configuration).
 
     :raises MailUnverifiedError: for a live key while the actor's address is not verified.
-    :raises InputInvalidError: for scopes that no published route requires.
+    :raises InputInvalidError: for scopes that no published route requires, or one key too many.
     """
     _check_mail(environment, actor)
+    _check_room(consumer, now=now)
     held = _check_scopes(scopes)
     issued = _mint(
         like=Credential(
@@ -145,9 +156,12 @@ def credential_create(
     return issued
 
 
-def is_ended(credential: Credential, *, now: datetime) -> bool:
-    """Say whether a key no longer works: revoked, or its expiry has come."""
-    over = credential.expires_at is not None and credential.expires_at <= now
+def is_ended(credential: Credential, *, wall: datetime) -> bool:
+    """Say whether a key no longer works: revoked, or its expiry has come.
+
+    wall   the machine's time: gateways judge keys by it, whatever the sandbox's clock says
+    """
+    over = credential.expires_at is not None and credential.expires_at <= wall
     return credential.revoked_at is not None or over
 
 
@@ -176,9 +190,16 @@ def credential_revoke(
 
 @transaction.atomic
 def credential_rotate(
-    *, credential: Credential, overlap: timedelta, actor: User | None, now: datetime
+    *,
+    credential: Credential,
+    overlap: timedelta,
+    actor: User | None,
+    now: datetime,
+    wall: datetime,
 ) -> IssuedCredential:
     """Make a successor with the same name, scopes and addresses; the old key ends after `overlap`.
+
+    wall   the machine's time, from which the overlap counts, as in `is_ended`
 
     The old key never outlives its own expiry; with no overlap it is revoked at once.
 
@@ -186,8 +207,9 @@ def credential_rotate(
     :raises MailUnverifiedError: as for a new key.
     """
     _check_mail(credential.environment, actor)
-    if is_ended(credential, now=now):
+    if is_ended(credential, wall=wall):
         raise CredentialEndedError
+    _check_room(credential.consumer, now=now, most=2 * MAX_KEYS)  # a full house can still rotate
     issued = _mint(
         like=Credential(
             consumer=credential.consumer,
@@ -200,7 +222,7 @@ def credential_rotate(
             expires_at=credential.expires_at,
         )
     )
-    ends_at = min(filter(None, (credential.expires_at, now + overlap)))
+    ends_at = min(filter(None, (credential.expires_at, wall + overlap)))
     ending: dict[str, Any] = {"expires_at": ends_at} if overlap else {"revoked_at": now}
     rows = Credential.objects.filter(
         pk=credential.pk, rotated_to__isnull=True, revoked_at__isnull=True

@@ -13,11 +13,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.db import transaction
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from portal.core.catalog_input import METHODS
 from portal.core.checked_input import Problem
+from portal.core.plain_values import parsed, yaml_values
 from portal.errors import InputInvalidError
 from portal.models import Api, Route, Upstream, User
 from portal.services.audit import audit_record
@@ -37,8 +36,9 @@ def openapi_read(text: str) -> dict[str, Any]:
     if len(text) > MAX_DOCUMENT_CHARS:
         raise _invalid("", "too_large", f"must have at most {MAX_DOCUMENT_CHARS} characters")
     try:
-        document = json.loads(text) if text.lstrip().startswith("{") else _yaml(text)
-    except (ValueError, YAMLError) as error:
+        is_json = text.lstrip().startswith("{")
+        document = parsed(json.loads, text) if is_json else _yaml(text)
+    except ValueError as error:
         raise _invalid("", "not_a_document", f"is neither JSON nor YAML: {error}") from error
     if not isinstance(document, dict) or not _VERSION.fullmatch(str(document.get("openapi"))):
         raise _invalid("openapi", "not_openapi", "must be 3.0.x or 3.1.x")
@@ -49,7 +49,7 @@ def openapi_read(text: str) -> dict[str, Any]:
 
 def _yaml(text: str) -> Any:
     """Read YAML and bring it to plain JSON values (dates become text)."""
-    return json.loads(json.dumps(YAML(typ="safe", pure=True).load(text), default=str))
+    return json.loads(json.dumps(yaml_values(text), default=str))
 
 
 def _invalid(path: str, code: str, message: str) -> InputInvalidError:

@@ -21,6 +21,7 @@ from portal.snapshots import snapshot_touch
 
 INVITATION_LASTS: Final = timedelta(days=7)
 DETAIL_FIELDS: Final = ("name", "billing_email", "address", "country", "tax_id")
+MAX_INVITATIONS_PER_HOUR: Final = 50  # each is a mail to an address that somebody typed
 _SLUG_TRIES: Final = 8
 
 
@@ -109,12 +110,16 @@ def invitation_create(
     An open invitation to the same address is replaced.
 
     :raises RoleNotAllowedError: if somebody who is no owner offers ownership.
-    :raises InputInvalidError: for the address of a member.
+    :raises InputInvalidError: for the address of a member, or too many within an hour.
     """
     _only_owners_touch_owners(actor, role)
     organization = actor.organization
     if organization.memberships.filter(user__email__iexact=email).exists():
         raise InputInvalidError([("email", "member", "This person is a member already.")])
+    lately = organization.invitations.filter(created_at__gt=now - timedelta(hours=1))
+    if lately.count() >= MAX_INVITATIONS_PER_HOUR:
+        text = f"At most {MAX_INVITATIONS_PER_HOUR} invitations an hour; try again later."
+        raise InputInvalidError([("email", "too_many", text)])
     open_ones = invitations_open(organization=organization, now=now)
     open_ones.filter(email__iexact=email).update(revoked_at=now)
     token = secrets.token_urlsafe(32)

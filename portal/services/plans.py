@@ -7,14 +7,16 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, Q
 
 from portal.core.catalog_input import read_plan
 from portal.core.checked_input import Problem
+from portal.core.draft_shape import draft_problems
 from portal.core.plan_limits import Limits, limits_to_json, parse_limits
 from portal.core.plan_terms import Terms, parse_terms, terms_to_json
 from portal.errors import InputInvalidError, PlanNotOfferedError, PlanVersionPublishedError
-from portal.models import Api, Plan, PlanVersion, Route, User
+from portal.models import Api, Plan, PlanVersion, Route, Segment, Subscription, User
+from portal.selectors import not_over
 from portal.services.audit import audit_record
 from portal.services.catalog import meter_slugs
 from portal.snapshots import snapshot_touch
@@ -37,6 +39,9 @@ def plan_save(
     chosen = sorted(apis, key=lambda api: api.pk)
     if not chosen:
         problems.append(Problem("apis", "required", "must cover at least one API"))
+    if plan is not None and _overlaps(plan, chosen, now=now):
+        text = "are covered for a subscriber by another subscription already"
+        problems.append(Problem("apis", "subscription_overlap", text))
     taken = Plan.objects.filter(slug=fields["slug"]).exclude(pk=plan.pk if plan else "")
     if taken.exists():
         problems.append(Problem("slug", "taken", "is used already"))
@@ -55,6 +60,24 @@ def plan_save(
         _record(saved.pk, "plan.update" if plan else "plan.create", actor, now, before, after)
         snapshot_touch()
     return saved
+
+
+def _overlaps(plan: Plan, apis: list[Api], *, now: datetime) -> bool:
+    """Say whether somebody on the plan has one of the added APIs by another subscription."""
+    added = [api for api in apis if api not in set(plan.apis.all())]
+    live, running = (
+        Subscription.objects.filter(not_over(now)),
+        Segment.objects.filter(not_over(now)),
+    )
+    paused = Q(paused_at__isnull=False)
+    own = live.filter(
+        Q(segments__in=running.filter(plan_version__plan=plan)) | (paused & Q(plan=plan))
+    )
+    others = live.filter(
+        Q(segments__in=running.filter(plan_version__plan__apis__in=added))
+        | (paused & Q(plan__apis__in=added))
+    )
+    return others.filter(organization__subscriptions__in=own).exclude(pk__in=own).exists()
 
 
 def _plan_values(plan: Plan, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,8 +135,11 @@ def plan_version_save(
 
     threshold_minor   unbilled usage that is invoiced at once; None = with the period alone
 
+    :raises InputInvalidError: for what has not the shape of a draft (`draft_problems`).
     :raises PlanVersionPublishedError: for a version that is published.
     """
+    if problems := draft_problems(terms, limits):
+        raise InputInvalidError(problems)
     values = {
         "terms": dict(terms),
         "limits": dict(limits),

@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
-from portal.clock import now
+from portal.clock import now, wall_now
 from portal.errors import InputInvalidError, PortalError
 from portal.forms.applications import ConsumerEditForm, ConsumerForm, SwitchForm
 from portal.forms.problems import problems_show
@@ -54,7 +54,7 @@ def _accepted(form: forms.Form, step: Callable[[], object]) -> bool:
 @member_required(*KEY_ROLES)
 def consumer_list(request: HttpRequest, member: Membership) -> HttpResponse:
     """List the applications with the keys of each that work."""
-    working = Credential.objects.filter(key_works(now()), consumer=OuterRef("pk"))
+    working = Credential.objects.filter(key_works(wall_now()), consumer=OuterRef("pk"))
     counted = working.order_by().values("consumer").annotate(n=Count("pk")).values("n")
     rows = member.organization.consumers.annotate(keys=Coalesce(Subquery(counted), 0))
     context = {
@@ -108,12 +108,19 @@ def consumer_edit(request: HttpRequest, member: Membership, consumer_id: str) ->
 def consumer_stop(request: HttpRequest, member: Membership, consumer_id: str) -> HttpResponse:
     """Deactivate an application, after its effect in numbers has been shown."""
     row, at = _own(member, consumer_id), now()
-    is_last = is_last_in_use(row, now=at)
+    is_last = is_last_in_use(row, wall=wall_now())
     form = SwitchForm(request.POST if request.method == "POST" else None, is_last=is_last)
     if request.method == "POST" and form.is_valid():
         values, actor = form.cleaned_data, person_of(request)
         if _accepted(
-            form, lambda: consumer_deactivate(consumer=row, actor=actor, now=at, **values)
+            form,
+            lambda: consumer_deactivate(
+                consumer=row,
+                actor=actor,
+                now=at,
+                keep_last_at=None if values.get("even_last") else wall_now(),
+                reason=values["reason"],
+            ),
         ):
             text = _("%s is deactivated. Every gateway refuses its keys within a second.")
             messages.success(request, text % row.name)
@@ -143,7 +150,7 @@ def _switch_page(
         "organization": member.organization,
         "consumer": row,
         "form": form,
-        "keys": row.credentials.filter(key_works(now())).count(),
+        "keys": row.credentials.filter(key_works(wall_now())).count(),
     }
     status = 422 if form.is_bound else 200
     return render(request, "portal/app/consumer_switch.html", context, status=status)

@@ -35,6 +35,7 @@ Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 _TICK_S: Final = 0.1
 _MAX_NAME_CHARS: Final = 80
+_WORKER_DIGITS: Final = 6  # its column is a plain integer
 POLL_PROBLEMS: Final = {
     400: ("invalid_poll", "Send node, boot and worker as headers and `after` as a number."),
     401: ("token_invalid", "Send the gateway token as a bearer token."),
@@ -71,15 +72,15 @@ def parse_poll(headers: dict[str, str], query: str) -> Poll:
     return Poll(
         node=node,
         boot=boot,
-        worker=_number(headers.get(WORKER_HEADER.lower(), "0")),
+        worker=_number(headers.get(WORKER_HEADER.lower(), "0"), digits=_WORKER_DIGITS),
         after=_number(values.get("after", "0")),
         refused=_number(values["refused"]) if "refused" in values else None,
-        reason=values.get("reason", ""),
+        reason=values.get("reason", "").replace("\0", ""),  # as the database holds no NUL
     )
 
 
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+def _number(text: str, *, digits: int = 18) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= digits):
         raise PollInvalidError
     return int(text)
 

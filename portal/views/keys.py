@@ -3,9 +3,6 @@
 from datetime import datetime
 from typing import Any, Final
 
-from allauth.account.authentication import get_authentication_records
-from allauth.core.exceptions import ReauthenticationRequired
-from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -19,7 +16,7 @@ from portal.errors import InputInvalidError, PortalError
 from portal.forms.keys import KeyForm, RotateForm, initial_of
 from portal.forms.problems import problems_show
 from portal.models import Credential, Environment, Membership
-from portal.permissions import KEY_ROLES, member_required, person_of
+from portal.permissions import KEY_ROLES, member_required, person_of, prove_recently
 from portal.selectors import key_list as keys_of
 from portal.selectors import sample_api, scopes_required
 from portal.services.credentials import (
@@ -62,8 +59,8 @@ def _own_key(member: Membership, key_id: str) -> Credential:
     return found
 
 
-def _row(credential: Credential, *, at: datetime, activity: Any) -> dict[str, Any]:
-    kind, word = key_state(credential, at=at)
+def _row(credential: Credential, *, activity: Any) -> dict[str, Any]:
+    kind, word = key_state(credential, at=wall_now())
     return {"key": credential, "kind": kind, "state": word, "activity": activity.of(credential.pk)}
 
 
@@ -73,12 +70,12 @@ def key_list(request: HttpRequest, member: Membership) -> HttpResponse:
     """List the keys; ended ones only when asked for."""
     at, show_ended = now(), request.GET.get("ended") == "1"
     rows = list(keys_of(organization=member.organization))
-    ended = [key for key in rows if is_ended(key, now=at)]
+    ended = [key for key in rows if is_ended(key, wall=wall_now())]
     shown = rows if show_ended else [key for key in rows if key not in ended]
     activity = activity_of(organization=member.organization, keys=shown, at=at)
     context = {
         "organization": member.organization,
-        "rows": [_row(key, at=at, activity=activity) for key in shown],
+        "rows": [_row(key, activity=activity) for key in shown],
         "several_applications": len({key.consumer_id for key in rows}) > 1,
         "ended_count": len(ended),
         "show_ended": show_ended,
@@ -96,11 +93,11 @@ def key_detail(request: HttpRequest, member: Membership, key_id: str) -> HttpRes
     """Show one key: state, use of the last seven days, and a test key's text on request."""
     key, at = _own_key(member, key_id), now()
     activity = activity_of(organization=member.organization, keys=[key], at=at)
-    context = _row(key, at=at, activity=activity) | {
+    context = _row(key, activity=activity) | {
         "organization": member.organization,
         "as_of": at,
         "usage_down": activity.unavailable,
-        "ended": is_ended(key, now=at),
+        "ended": is_ended(key, wall=wall_now()),
         "secret": _test_secret(key),
         "previous": Credential.objects.filter(rotated_to=key).first(),
         "scopes_required": scopes_required(),
@@ -115,18 +112,10 @@ def _test_secret(key: Credential) -> str:
         return ""
 
 
-def _signed_in_recently(request: HttpRequest) -> bool:
-    """Say whether the person proved who they are within the last five minutes."""
-    records = get_authentication_records(request, request.user)
-    latest = max((record["at"] for record in records), default=0)
-    age_s = wall_now().timestamp() - latest
-    return bool(age_s < settings.ACCOUNT_REAUTHENTICATION_TIMEOUT)
-
-
 def _step_up(request: HttpRequest, environment: str) -> None:
     """Ask for the password again before a live key is made; the post is resumed afterwards."""
-    if environment == Environment.LIVE and not _signed_in_recently(request):
-        raise ReauthenticationRequired
+    if environment == Environment.LIVE:
+        prove_recently(request)
 
 
 @never_cache
@@ -136,7 +125,9 @@ def key_new(request: HttpRequest, member: Membership) -> HttpResponse:
     """Make a key and show it once, in the answer itself: the secret is stored nowhere."""
     at, person = now(), person_of(request)
     initial = initial_of(request.GET)
-    form = KeyForm(request.POST or None, organization=member.organization, now=at, initial=initial)
+    form = KeyForm(
+        request.POST or None, organization=member.organization, now=wall_now(), initial=initial
+    )
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
         _step_up(request, data["environment"])
@@ -191,17 +182,18 @@ def key_rotate(request: HttpRequest, member: Membership, key_id: str) -> HttpRes
                 overlap=form.cleaned_data["overlap"],
                 actor=person_of(request),
                 now=at,
+                wall=wall_now(),
             )
         except PortalError as error:
             messages.error(request, error.public)
             return redirect("key_detail", member.organization.slug, key.pk)
         return _show_once(request, member, issued)
     activity = activity_of(organization=member.organization, keys=[key], at=at)
-    context = _row(key, at=at, activity=activity) | {
+    context = _row(key, activity=activity) | {
         "organization": member.organization,
         "form": form,
         "as_of": at,
-        "ended": is_ended(key, now=at) or key.rotated_to_id is not None,
+        "ended": is_ended(key, wall=wall_now()) or key.rotated_to_id is not None,
         "usage_down": activity.unavailable,
     }
     status = 422 if form.is_bound else 200
@@ -224,10 +216,10 @@ def key_revoke(request: HttpRequest, member: Membership, key_id: str) -> HttpRes
             messages.success(request, text % {"key": key})
         return redirect("key_list", member.organization.slug)
     activity = activity_of(organization=member.organization, keys=[key], at=at)
-    context = _row(key, at=at, activity=activity) | {
+    context = _row(key, activity=activity) | {
         "organization": member.organization,
         "as_of": at,
-        "ended": is_ended(key, now=at),
+        "ended": is_ended(key, wall=wall_now()),
         "usage_down": activity.unavailable,
     }
     return render(request, "portal/app/key_revoke.html", context)

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET
 
 from metering.errors import MeteringUnavailableError
 from metering.queries import RequestRow, UsageFilter
-from portal.clock import now
+from portal.clock import now, wall_now
 from portal.core.snippets import build_snippets
 from portal.errors import PortalError
 from portal.models import Api, Credential, Membership, User
@@ -117,7 +117,7 @@ def start(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {"member": member, "api": sample_api()}
     credential = secret = None
     if member is not None:
-        credential = key_for_first_call(organization=member.organization, now=now())
+        credential = key_for_first_call(organization=member.organization, wall=wall_now())
     if member is not None and credential is not None:
         try:
             secret = credential_reveal_test(credential=credential)
@@ -139,7 +139,7 @@ def start_status(request: HttpRequest) -> HttpResponse:
     member = _membership(person_of(request), request.GET.get("org", ""))
     if member is None:
         return HttpResponse(status=204)
-    credential = key_for_first_call(organization=member.organization, now=now())
+    credential = key_for_first_call(organization=member.organization, wall=wall_now())
     if credential is None:
         return HttpResponse(status=204)
     return render(request, "portal/start_status.html", _sighting_context(member, credential))

@@ -12,7 +12,14 @@ from portal.errors import InputInvalidError, PortalError
 from portal.forms.organization import InviteForm, RoleForm
 from portal.forms.problems import problems_show
 from portal.models import Invitation, Membership
-from portal.permissions import EVERY_ROLE, TEAM_ROLES, member_required, person_of, signed_in
+from portal.permissions import (
+    EVERY_ROLE,
+    TEAM_ROLES,
+    member_required,
+    person_of,
+    prove_recently,
+    signed_in,
+)
 from portal.services.invitation_mail import invitation_mail_send
 from portal.services.organizations import (
     invitation_accept,
@@ -57,6 +64,8 @@ def _invite(request: HttpRequest, member: Membership, form: InviteForm) -> bool:
     False   it was refused, as the form says now
     """
     email, role = form.cleaned_data["email"], form.cleaned_data["role"]
+    if role in TEAM_ROLES:
+        prove_recently(request)  # as before a role that may hand out roles
     try:
         offer, token = invitation_create(actor=member, email=email, role=role, now=now())
     except InputInvalidError as error:
@@ -89,6 +98,7 @@ def member_change(request: HttpRequest, member: Membership, person_id: str) -> H
     other = _colleague(member, person_id)
     form = RoleForm(request.POST or None, actor=member, initial={"role": other.role})
     if request.method == "POST" and form.is_valid():
+        prove_recently(request)
         try:
             member_role_change(
                 member=other, role=form.cleaned_data["role"], actor=member, now=now()

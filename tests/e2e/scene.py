@@ -162,10 +162,12 @@ class Builder:
         test = key(org, name="Test key", now=self.start).credential
         gone = key(org, environment="live", name="Old laptop", now=self.start).credential
         credential_revoke(credential=gone, actor=owner.user, now=self.at)
-        credential_rotate(credential=live, overlap=timedelta(days=1), actor=None, now=self.at)
+        credential_rotate(
+            credential=live, overlap=timedelta(days=1), actor=None, now=self.at, wall=self.at
+        )
         main, stopped = org.consumers.get(), consumer(org, name="Old dashboard")
         consumer(org, name="Mobile app")
-        consumer_deactivate(consumer=stopped, actor=owner.user, now=self.at)
+        consumer_deactivate(consumer=stopped, actor=owner.user, now=self.at, keep_last_at=self.at)
         self.objects |= {
             "org": org.slug,
             "organization_id": org.pk,

@@ -219,6 +219,7 @@ EXEMPT: Final[dict[str, str]] = {
     "finance_finding": _POST,
     "finance_export": _FILE,
     "stripe_webhook": _MACHINE,
+    "break_glass": "redirects to the one login page",
     "account_set_password": "redirects: no account is without a password",
     "account_confirm_login_code": "sign-in by code is off: it redirects",
     "mfa_authenticate": "a second step in the middle of a sign-in; without one it redirects",

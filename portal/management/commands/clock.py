@@ -60,5 +60,5 @@ class Command(BaseCommand):
             elif options["action"] == "start":
                 clock_start(at=options["at"], wall=clock.wall_now())
         except PortalError as error:
-            raise CommandError(error.public) from error
+            raise CommandError(str(error) or error.public) from error
         self.stdout.write(f"{clock.now():%Y-%m-%dT%H:%M:%SZ} (offset {clock.offset()})")

@@ -7,9 +7,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from portal import clock
+from portal.core.config_diff import Change
 from portal.errors import InputInvalidError
 from portal.services.config_dump import config_dump
-from portal.services.config_file import Change, config_apply, config_write
+from portal.services.config_file import config_apply, config_write
 
 
 class Command(BaseCommand):

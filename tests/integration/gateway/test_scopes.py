@@ -85,7 +85,7 @@ def key_secrets(consumer: Consumer, at: datetime) -> dict[str, str]:
 
     made = {f"{kind} {name}": make(kind, name) for kind in ("test", "live") for name in HELD}
     rotated = credential_rotate(
-        credential=made["live all"].credential, overlap=timedelta(hours=1), **who
+        credential=made["live all"].credential, overlap=timedelta(hours=1), wall=at, **who
     )
     return {name: key.secret for name, key in made.items()} | {"rotated all": rotated.secret}
 

@@ -210,3 +210,25 @@ def test_what_is_no_openapi_document(text: str) -> None:
     api = make_api(routes=0)
     with pytest.raises(InputInvalidError):
         openapi_import(api=api, upstream=Upstream.objects.get(), text=text, actor=None, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("case", "text"),
+    [
+        ("a nest beyond the stack", '{"a":' * 100_000),
+        ("YAML as deep", "[" * 400),
+        (
+            "NUL in a summary",
+            '{"openapi": "3.1.0", "paths": {"/a": {"get": {"summary": "\\u0000"}}}}',
+        ),
+        ("half a pair", '{"openapi": "3.1.0", "paths": {"/a": {"get": {"x": "\\ud800"}}}}'),
+        ("a number without end", '{"openapi": "3.1.0", "paths": {"/a": {"get": {"x": 1e999}}}}'),
+        ("a date as a key", "openapi: 3.1.0\npaths:\n  2026-01-01: {get: {}}\n"),
+    ],
+)
+def test_a_document_that_cannot_be_kept_is_refused(case: str, text: str) -> None:
+    api = make_api(routes=0)
+    with pytest.raises(InputInvalidError) as caught:
+        openapi_import(api=api, upstream=Upstream.objects.get(), text=text, actor=None, now=NOW)
+    assert [problem.code for problem in caught.value.problems] == ["not_a_document"], case
+    assert not api.routes.exists()

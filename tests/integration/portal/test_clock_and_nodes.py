@@ -10,7 +10,12 @@ from pytest_django import Settings
 
 from gateway.contracts.environment import ClockMode
 from portal import clock
-from portal.errors import ClockBackwardError, ClockRealError, NotFoundError
+from portal.errors import (
+    ClockBackwardError,
+    ClockRealError,
+    InputInvalidError,
+    NotFoundError,
+)
 from portal.models import AuditEvent, Node
 from portal.services.clock_control import clock_advance, clock_start
 from portal.services.nodes import expected_boots, node_poll_record, node_retire, node_write_off
@@ -42,6 +47,24 @@ def test_a_step_moves_everything_and_opens_periods() -> None:
 def test_never_backward(step: dict[str, timedelta]) -> None:
     with pytest.raises(ClockBackwardError):
         clock_advance(actor=None, wall=NOW, **step)  # type: ignore[arg-type]
+    assert clock.offset() == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"by": timedelta.max},
+        {"by": timedelta(days=80_000)},
+        {"to": datetime.max.replace(tzinfo=UTC)},
+    ],
+)
+def test_never_beyond_what_the_log_can_hold(step: dict[str, timedelta]) -> None:
+    with pytest.raises(InputInvalidError, match="2200"):
+        clock_advance(actor=None, wall=NOW, **step)  # type: ignore[arg-type]
+    with pytest.raises(InputInvalidError, match="2200"):
+        clock_start(at=datetime(1, 1, 1, tzinfo=UTC), wall=NOW)
+    with pytest.raises(CommandError, match="by: must lead"):
+        call_command("clock", "advance", "--by", "999999w")
     assert clock.offset() == timedelta(0)
 
 

@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
 
+from portal.core.config_diff import Change
 from portal.errors import InputInvalidError
 from portal.models import (
     Api,
@@ -26,9 +27,15 @@ from portal.models import (
     Upstream,
 )
 from portal.services.config_dump import config_dump
-from portal.services.config_file import Change, config_apply, config_write
+from portal.services.config_file import config_apply, config_write
 from portal.services.subscriptions import subscription_create
-from tests.factories.provider import NOW, make_credential
+from tests.factories.provider import (
+    NOW,
+    make_api,
+    make_credential,
+    make_organization,
+    make_plan_version,
+)
 from tests.integration.portal.test_plans import LIMITS, TERMS
 
 pytestmark = pytest.mark.django_db
@@ -325,3 +332,56 @@ def test_the_command_dumps_diffs_and_applies(tmp_path: Path) -> None:
         call_command("config", "apply", str(file))
     with pytest.raises(CommandError, match="cannot be read"):
         call_command("config", "diff", str(tmp_path / "ghost.yaml"))
+
+
+def test_subscriptions_that_began_together_are_told_apart() -> None:
+    organization = make_organization()
+    versions = [make_plan_version(make_api()) for _ in range(3)]
+    for version in versions[:2]:
+        subscription_create(organization=organization, version=version, actor=None, now=NOW)
+    later = NOW + timedelta(minutes=1)
+    assert config_apply(text=config_write(config_dump(now=NOW)), actor=None, now=later) == ()
+    document = config_dump(now=NOW)
+    third = {"plan": versions[2].plan.slug, "version": 1}
+    document["organizations"][0]["subscriptions"].insert(0, third)
+    config_apply(text=config_write(document), actor=None, now=later)
+    on = organization.subscriptions.order_by("starts_at", "pk").values_list("plan", flat=True)
+    assert set(on) == {version.plan_id for version in versions}
+
+
+def test_an_archived_plan_keeps_its_subscribers_and_comes_back_with_a_version() -> None:
+    data = document()
+    plan = data["plans"][0]
+    plan["archived"] = True
+    config_apply(text=config_write(data), actor=None, now=NOW)
+    assert Subscription.objects.get().plan.archived_at == NOW
+    plan["archived"], plan["versions"][1]["published"] = False, True
+    config_apply(text=config_write(data), actor=None, now=NOW)
+    assert PlanVersion.objects.filter(published_at__isnull=False).count() == 2
+
+
+def test_an_address_that_is_none_is_refused_before_gateways_do() -> None:
+    key = "environment: live, name: k, prefix: tw_live_ab, last4: abcd, ip_allow: [office]"
+    consumer = f"{{username: c, name: C, credentials: [{{{key}, key_hash: '{'0' * 64}'}}]}}"
+    text = f"{{version: 1, organizations: [{{slug: o, name: O, consumers: [{consumer}]}}]}}"
+    with pytest.raises(InputInvalidError, match="office"):
+        config_apply(text=text, actor=None, now=NOW)
+    assert not Credential.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("case", "text", "code"),
+    [
+        ("a nest beyond the stack", "[" * 400, "not_yaml"),
+        ("an alias of itself", "&a [*a]", "not_yaml"),
+        ("a day that does not exist", "version: 2026-02-30", "not_yaml"),
+        ("a date in terms", "terms: {prices: [], from: 2026-02-01}", "not_plain"),
+    ],
+)
+def test_yaml_that_cannot_be_kept_is_told(case: str, text: str, code: str) -> None:
+    if code == "not_plain":
+        version = f"{{number: 1, currency: USD, {text}}}"
+        text = f"{{version: 1, plans: [{{slug: p, name: P, versions: [{version}]}}]}}"
+    with pytest.raises(InputInvalidError) as caught:
+        config_apply(text=text, actor=None, now=NOW)
+    assert [problem.code for problem in caught.value.problems] == [code], case

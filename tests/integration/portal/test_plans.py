@@ -1,5 +1,6 @@
 """Plans: drafts are saved as typed, publishing checks everything and freezes the version."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,7 +8,12 @@ import pytest
 from portal.errors import InputInvalidError, PlanVersionPublishedError
 from portal.models import Plan, PlanVersion
 from portal.services import plans as service
-from tests.factories.provider import NOW, make_api, make_plan_version
+from portal.services.subscriptions import (
+    subscription_cancel,
+    subscription_create,
+    subscription_pause,
+)
+from tests.factories.provider import NOW, make_api, make_organization, make_plan_version
 
 pytestmark = pytest.mark.django_db
 
@@ -123,3 +129,28 @@ def test_two_prices_that_read_one_meter_in_different_ways_cannot_be_published() 
     assert [(p.path, p.code) for p in error.value.problems] == [
         ("terms.prices[2].meter", "usage_kind")
     ]
+
+
+@pytest.mark.parametrize("paused", ["", "own", "other"])
+def test_a_plan_takes_no_api_that_a_subscriber_has_elsewhere(paused: str) -> None:
+    first, second = make_plan_version(make_api()), make_plan_version(make_api())
+    customer = make_organization()
+    on = {
+        "own": subscription_create(organization=customer, version=second, actor=None, now=NOW),
+        "other": subscription_create(organization=customer, version=first, actor=None, now=NOW),
+    }
+    later = NOW + timedelta(minutes=1)
+    if paused:
+        subscription_pause(subscription=on[paused], actor=None, now=NOW)
+    plan = second.plan
+    both = [*first.plan.apis.all(), *plan.apis.all()]
+    values = {"slug": plan.slug, "name": plan.name}
+    with pytest.raises(InputInvalidError, match="by another subscription"):
+        service.plan_save(plan=plan, values=values, apis=both, actor=None, now=later)
+    assert plan.apis.count() == 1
+    free = [make_api(), *plan.apis.all()]
+    service.plan_save(plan=plan, values=values, apis=free, actor=None, now=later)
+    subscription_cancel(subscription=on["other"], actor=None, now=later, at_once=True)
+    after = later + timedelta(minutes=1)
+    service.plan_save(plan=plan, values=values, apis=[*both, *free], actor=None, now=after)
+    assert plan.apis.count() == 3

@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, IntegrityError, connections, transaction
 from pytest_django import DjangoDbBlocker
 
-from portal.models import AuditEvent, PlanVersion
+from portal.models import AuditEvent, PlanVersion, Subscription
 from portal.services.audit import audit_chain_check, audit_record
 from portal.snapshots import snapshot_publish, snapshot_touch
 from tests.factories.provider import NOW, make_api, make_organization, make_plan_version
@@ -64,6 +64,8 @@ def test_postgres_keeps_what_must_not_change() -> None:
     assert not AuditEvent.objects.filter(organization__isnull=False).exists()
     assert audit_chain_check() is None
 
+    for question in ({"pk": "a\0b"}, {"pk__in": ["\0"]}, {"organization_id": "\0"}):
+        assert not Subscription.objects.filter(**question).exists()
     version = make_plan_version(make_api())
     with pytest.raises(IntegrityError, match="never changed"), transaction.atomic():
         PlanVersion.objects.filter(pk=version.pk).update(note="cheaper")

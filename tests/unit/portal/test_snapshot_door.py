@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from portal.views.internal import SnapshotDoor, Ticker
+from portal.views.internal import PollInvalidError, SnapshotDoor, Ticker, parse_poll
 
 
 async def test_one_tick_answers_all_waiters_and_stops_when_none_waits() -> None:
@@ -39,6 +39,15 @@ async def test_a_gateway_ahead_of_the_portal_gets_what_there_is() -> None:
         return 3
 
     assert await Ticker(tick).other_than(frozenset({40}), timeout_s=1) == 3
+
+
+def test_a_poll_holds_nothing_that_its_row_could_not() -> None:
+    headers = {"tollway-node": "n", "tollway-boot": "b", "tollway-worker": "7"}
+    poll = parse_poll(headers, "after=1&refused=999999999999999999&reason=a%00b")
+    assert (poll.worker, poll.refused, poll.reason) == (7, 10**18 - 1, "ab")
+    for name, value in (("tollway-worker", "4294967296"), ("tollway-node", "n" * 81)):
+        with pytest.raises(PollInvalidError):
+            parse_poll({**headers, name: value}, "")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_an_application_is_made_renamed_stopped_and_started() -> None:
     consumer_update(consumer=row, values={"name": "Shop", "custom_id": "4711"}, **by)
     assert changes() == 2
     for _ in range(2):
-        consumer_deactivate(consumer=row, reason="gone", **by)
+        consumer_deactivate(consumer=row, reason="gone", keep_last_at=NOW, **by)
     assert changes() == 3
     consumer_activate(consumer=row, **by)
     row.refresh_from_db()
@@ -60,7 +60,7 @@ def test_gateways_hear_that_it_stopped() -> None:
     who = cast()
     first = key(who.organization).credential.consumer
     second = consumer(who.organization, name="Other")
-    consumer_deactivate(consumer=second, actor=who.alice.user, now=NOW)
+    consumer_deactivate(consumer=second, actor=who.alice.user, now=NOW, keep_last_at=NOW)
     version = snapshot_publish(now=NOW)
     held = parse_document(SnapshotVersion.objects.get(version=version).document)
     assert (held.consumers[first.pk].active, held.consumers[second.pk].active) == (True, False)
@@ -123,19 +123,21 @@ def test_the_last_one_with_working_keys_stops_on_demand_only() -> None:
     row = issued.consumer
     by: dict[str, Any] = {"actor": who.alice.user}
     with pytest.raises(LastConsumerError):
-        consumer_deactivate(consumer=row, now=NOW, **by)
+        consumer_deactivate(consumer=row, now=NOW, keep_last_at=NOW, **by)
     other = consumer(who.organization, name="Other")
-    consumer_deactivate(consumer=row, now=NOW, **by)
-    consumer_deactivate(consumer=other, now=NOW, **by)  # it has no key
-    consumer_deactivate(consumer=row, now=NOW, **by)  # stopped already
+    consumer_deactivate(consumer=row, now=NOW, keep_last_at=NOW, **by)
+    consumer_deactivate(consumer=other, now=NOW, keep_last_at=NOW, **by)  # it has no key
+    consumer_deactivate(consumer=row, now=NOW, keep_last_at=NOW, **by)  # stopped already
     consumer_activate(consumer=row, now=NOW, **by)
     with pytest.raises(LastConsumerError):
-        consumer_deactivate(consumer=row, now=NOW, **by)
-    consumer_deactivate(consumer=row, now=NOW, even_last=True, **by)
+        consumer_deactivate(consumer=row, now=NOW, keep_last_at=NOW, **by)
+    consumer_deactivate(consumer=row, now=NOW, keep_last_at=None, **by)
     consumer_activate(consumer=row, now=NOW, **by)
-    consumer_deactivate(consumer=row, now=later(hours=2), **by)  # its key has run out
+    consumer_deactivate(
+        consumer=row, now=NOW, keep_last_at=later(hours=2), **by
+    )  # its key has run out
     consumer_activate(consumer=row, now=NOW, **by)
     credential_revoke(credential=issued, now=NOW, **by)
-    consumer_deactivate(consumer=row, now=NOW, **by)
+    consumer_deactivate(consumer=row, now=NOW, keep_last_at=NOW, **by)
     row.refresh_from_db()
     assert not row.is_active

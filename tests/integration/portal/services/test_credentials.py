@@ -15,6 +15,7 @@ from portal.errors import (
 )
 from portal.models import Api, AuditEvent, Credential, Environment, SnapshotDirty, User
 from portal.services.credentials import (
+    MAX_KEYS,
     IssuedCredential,
     credential_create,
     credential_reveal_test,
@@ -117,7 +118,9 @@ def test_rotation_ends_the_old_key(
     case: str, overlap: timedelta, own_expiry: object, expires_at: object, revoked_at: object
 ) -> None:
     old = key(organization(), expires_at=own_expiry)  # type: ignore[arg-type]
-    new = credential_rotate(credential=old.credential, overlap=overlap, actor=None, now=NOW)
+    new = credential_rotate(
+        credential=old.credential, overlap=overlap, actor=None, now=NOW, wall=NOW
+    )
     row = Credential.objects.get(pk=old.credential.pk)
     assert (row.expires_at, row.revoked_at) == (expires_at, revoked_at), case
     assert row.rotated_to == new.credential
@@ -127,12 +130,16 @@ def test_rotation_ends_the_old_key(
 
 def test_a_key_is_rotated_once() -> None:
     old = key(organization())
-    credential_rotate(credential=old.credential, overlap=timedelta(days=1), actor=None, now=NOW)
+    credential_rotate(
+        credential=old.credential, overlap=timedelta(days=1), actor=None, now=NOW, wall=NOW
+    )
     stale = old.credential
     stale.refresh_from_db()
     before = Credential.objects.count()
     with pytest.raises(CredentialEndedError):
-        credential_rotate(credential=stale, overlap=timedelta(days=1), actor=None, now=NOW)
+        credential_rotate(
+            credential=stale, overlap=timedelta(days=1), actor=None, now=NOW, wall=NOW
+        )
     assert Credential.objects.count() == before
 
 
@@ -146,7 +153,9 @@ def test_a_key_holds_the_chosen_scopes_and_its_successor_too() -> None:
     assert made.after is not None
     assert made.after["scopes"] == old.scopes
     Api.objects.update(is_published=False)  # what a key holds does not depend on today's routes
-    new = credential_rotate(credential=old, overlap=timedelta(0), actor=None, now=NOW).credential
+    new = credential_rotate(
+        credential=old, overlap=timedelta(0), actor=None, now=NOW, wall=NOW
+    ).credential
     assert new.scopes == old.scopes
 
 
@@ -161,3 +170,29 @@ def test_a_scope_that_no_published_route_requires_is_refused(published: bool) ->
     assert named == (["maps:all"] if published else ["maps:all", "maps:read"])
     assert {(p.path, p.code) for p in error.value.problems} == {("scopes", "unknown_scope")}
     assert (Credential.objects.count(), changes(), AuditEvent.objects.count()) == before
+
+
+def test_an_organization_holds_a_thousand_keys_at_most() -> None:
+    org = organization()
+    first = key(org).credential
+    filler = [
+        Credential(
+            consumer=first.consumer,
+            name="k",
+            environment="test",
+            key_hash=f"{number:064x}",
+            prefix="tw_test_ab",
+            last4="abcd",
+            created_at=NOW,
+            revoked_at=NOW if number % 2 else None,  # gateways still hold it
+        )
+        for number in range(MAX_KEYS - 1)
+    ]
+    Credential.objects.bulk_create(filler)
+    with pytest.raises(InputInvalidError, match="1000 keys"):
+        key(org)
+    assert credential_rotate(
+        credential=first, overlap=timedelta(0), actor=None, now=NOW, wall=NOW
+    ).secret
+    assert key(organization()).credential.pk
+    assert key(org, now=later(days=31)).credential.pk

@@ -3,6 +3,7 @@
 import pytest
 
 from portal.errors import (
+    InputInvalidError,
     InvitationElsewhereError,
     InvitationInvalidError,
     LastOwnerError,
@@ -10,6 +11,7 @@ from portal.errors import (
 )
 from portal.models import AuditEvent, Invitation, Membership, Role
 from portal.services.organizations import (
+    MAX_INVITATIONS_PER_HOUR,
     invitation_accept,
     invitation_create,
     invitation_revoke,
@@ -107,3 +109,15 @@ def test_only_owners_touch_ownership() -> None:
         invitation_create(actor=who.bob, email="x@example.test", role=Role.OWNER, now=NOW)
     assert Membership.objects.get(pk=who.bob.pk).role == Role.ADMIN
     assert organization().memberships.count() == 0
+
+
+def test_mail_to_strangers_has_a_limit() -> None:
+    who = cast()
+    for _ in range(MAX_INVITATIONS_PER_HOUR):  # each replaces the one before, and sends a mail
+        invitation_create(actor=who.alice, email="one@example.test", role=Role.BILLING, now=NOW)
+    with pytest.raises(InputInvalidError, match="an hour"):
+        invitation_create(actor=who.alice, email="two@example.test", role=Role.BILLING, now=NOW)
+    invitation_create(
+        actor=who.alice, email="two@example.test", role=Role.BILLING, now=later(hours=1)
+    )
+    assert Invitation.objects.count() == MAX_INVITATIONS_PER_HOUR + 1

@@ -8,7 +8,9 @@ from django.test import Client
 from django.urls import reverse
 
 from gateway.contracts.api_keys import key_hash
+from portal.clock import wall_now
 from portal.models import Credential, Membership, Organization, Role
+from portal.services.clock_control import clock_advance
 from portal.services.credentials import credential_revoke
 from tests.factories.portal import (
     PASSWORD,
@@ -21,6 +23,7 @@ from tests.factories.portal import (
     organization,
 )
 from tests.fakes.request_log import FakeRequestLog
+from tests.integration.portal.api.described import Caller
 
 pytestmark = pytest.mark.django_db
 KEY = re.compile(r"tw_(?:sbx|test)_[0-9A-Za-z]{28,}")
@@ -201,3 +204,28 @@ def test_keys_are_listed_while_usage_is_down(log: FakeRequestLog) -> None:
     assert str(kept) in text
     assert str(gone) not in text
     assert "Show 1 ended key" in text
+
+
+def test_a_sandbox_far_ahead_ends_keys_by_the_machines_time(log: FakeRequestLog) -> None:
+    """Gateways judge a key by the wall clock, whatever product time it is."""
+    who, wall = cast(), wall_now()
+    clock_advance(actor=None, wall=wall, by=timedelta(days=31))
+    org = who.organization
+    old = key(org, now=wall, expires_at=wall + timedelta(days=10)).credential
+    client = client_of(who.alice.user)
+    page = client.get(reverse("key_detail", args=[org.slug, old.pk])).content.decode()
+    assert "Active" in page
+    url = reverse("key_rotate", args=[org.slug, old.pk])
+    assert client.post(url, {"overlap": "3600"}).status_code == 201
+    old.refresh_from_db()
+    assert old.expires_at is not None
+    assert wall + timedelta(hours=1) <= old.expires_at <= wall_now() + timedelta(hours=1)
+    day = f"{wall + timedelta(days=20):%Y-%m-%d}"
+    status, _page = new_key(client, org, environment="test", expires_on=day)
+    assert status == 201
+    sent = Caller(who.alice.user).send(
+        "POST",
+        f"organizations/{org.slug}/keys",
+        {"name": "x", "environment": "test", "expires_at": f"{day}T00:00:00Z"},
+    )
+    assert sent.status_code == 201

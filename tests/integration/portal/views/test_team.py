@@ -7,7 +7,7 @@ from django.core import mail
 from django.urls import reverse
 
 from portal.models import AuditEvent, Invitation, Membership, Organization, Role
-from tests.factories.portal import cast, client_of, user
+from tests.factories.portal import PASSWORD, cast, client_of, user
 from tests.fakes.request_log import FakeRequestLog
 from tests.integration.portal.api.described import Caller
 
@@ -45,7 +45,7 @@ def test_an_invitation_goes_by_mail_and_its_link_joins(log: FakeRequestLog) -> N
 def test_a_member_is_not_invited_again(log: FakeRequestLog) -> None:
     who = cast()
     url = reverse("team", args=[who.organization.slug])
-    form = {"email": who.bob.user.email.upper(), "role": "admin"}
+    form = {"email": who.bob.user.email.upper(), "role": "billing"}
     answer = client_of(who.alice.user).post(url, form)
     assert answer.status_code == 422
     assert "This person is a member already." in answer.content.decode()
@@ -78,6 +78,22 @@ def test_an_admin_cannot_make_an_owner(log: FakeRequestLog) -> None:
     url = reverse("member_change", args=[who.organization.slug, who.bob.user.pk])
     assert client_of(who.bob.user).post(url, {"role": "owner"}).status_code == 422
     assert Membership.objects.get(pk=who.bob.pk).role == Role.ADMIN
+
+
+def test_handing_out_a_role_asks_for_the_password_and_then_goes_on(log: FakeRequestLog) -> None:
+    who = cast()
+    alice = client_of(who.alice.user)  # a session that proved nothing lately
+    team = reverse("team", args=[who.organization.slug])
+    invited = alice.post(team, {"email": "guest@example.test", "role": "owner"})
+    assert invited.headers["Location"].startswith("/accounts/reauthenticate/")
+    assert not Invitation.objects.exists()
+    url = reverse("member_change", args=[who.organization.slug, who.bob.user.pk])
+    answer = alice.post(url, {"role": "owner"})
+    assert answer.headers["Location"].startswith("/accounts/reauthenticate/")
+    assert Membership.objects.get(pk=who.bob.pk).role == Role.DEVELOPER
+    resumed = alice.post(answer.headers["Location"], {"password": PASSWORD, "next": url})
+    assert resumed.headers["Location"] == team
+    assert Membership.objects.get(pk=who.bob.pk).role == Role.OWNER
 
 
 def test_the_last_owner_cannot_leave(log: FakeRequestLog) -> None:

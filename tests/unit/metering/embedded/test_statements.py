@@ -55,7 +55,6 @@ def test_writes_are_for_the_writer(sql: str) -> None:
         "SELECT * FROM FILE ('x')",
         "SELECT * FROM `file`('x')",
         "SELECT * FROM \"url\"('http://x')",
-        r"SELECT * FROM `fi\le`('x')",
         "SELECT * FROM file/* */('x')",
         "SELECT * FROM file -- c\n ('x')",
         "SELECT file('/etc/passwd')",
@@ -98,6 +97,9 @@ def test_what_reaches_beyond_is_refused_to_the_writer_too(sql: str) -> None:
         ("curly quotes that hide one", "SELECT \u2018'\u2019, file('x') --'"),
         ("nested comment that hides one", "SELECT /* /* */ ' */ file('x') --'"),
         ("open string", "SELECT 'abc"),
+        ("escape of the same letter", r"SELECT * FROM `fi\le`('x')"),
+        ("escape that spells one", r"SELECT `\x66ile`('/etc/passwd')"),
+        ("escape in double quotes", r"""SELECT "\x66ile"('/etc/passwd')"""),
         ("comment of another dialect", "SELECT 1 // '\n, file('x') --'"),
     ],
 )
