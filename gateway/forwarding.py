@@ -116,11 +116,13 @@ class Forwarder:
         async def send(connection: UpstreamConnection) -> None:
             if turn.facts.headers.expects_continue:
                 client.send_continue()
+            passed = 0
             try:
                 connection.await_client()
                 while data := await client.read_body():
+                    passed += len(data)
                     record.request_bytes += len(data)
-                    if record.request_bytes > cap:
+                    if passed > cap:
                         raise BodyError("body_too_large")
                     connection.write(_chunk(data) if is_chunked else data)
                     await connection.drain(send_s=send_s)
@@ -167,6 +169,7 @@ class Forwarder:
         self._stats.requests[record.who.who.route, record.decision, record.status] += 1
         self._stats.latency.add(record.latency_us)
         self._stats.request_bytes += record.request_bytes
+        record.request_bytes = 0  # what still comes of the body goes into the next event
         if cost.settlement.returned and levels and admit.windows:
             await self._quota.give_back(admit.windows)
             levels = returned_levels(admit.charges, levels)
@@ -216,8 +219,9 @@ class Forwarder:
                 await client.write(data)
                 if client.gone:
                     break
-                if self._journal.since(slice_from_s) >= _SLICE_US:
-                    self._end_slice(record, client.written - slice_from_bytes, slice_from_s)
+                if self._journal.since(slice_from_s) >= _SLICE_US and self._end_slice(
+                    record, client.written - slice_from_bytes, slice_from_s
+                ):
                     slice_from_s, slice_from_bytes = self._journal.clock.mono_s(), client.written
                     record.slice_no += 1
             else:
@@ -232,15 +236,21 @@ class Forwarder:
             self._stats.response_bytes += client.written
             self._end_slice(record, client.written - slice_from_bytes, slice_from_s)
 
-    def _end_slice(self, record: RequestRecord, body_bytes: int, from_s: float) -> None:
-        """Write what went down since the last slice; all slices add up to the body."""
+    def _end_slice(self, record: RequestRecord, body_bytes: int, from_s: float) -> bool:
+        """Write what went up and down since the last event; all slices add up to the bodies.
+
+        False = there is no room; the next slice tells of it too.
+        """
         record.response_bytes = body_bytes
         record.latency_us = self._journal.since(from_s)
-        record.request_bytes = 0  # they are in the request event
         try:
             self._journal.append_end(record)
         except SpoolFullError:
             _log.warning("no room in the spool for the end of a response")
+            return False
+        self._stats.request_bytes += record.request_bytes
+        record.request_bytes = 0
+        return True
 
 
 def limit_lines(turn: Turn, admit: Admit, levels: Levels) -> list[bytes]:

@@ -199,14 +199,16 @@ class RedisQuota:
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, calls: list[tuple[list[str], list[Any], asyncio.Future[Any]]]) -> None:
+        replies: list[Any] = ["no reply"] * len(calls)
         try:
             async with asyncio.timeout(self._timeout_s):
                 replies = await self._pipelined(calls)
         except (RedisError, OSError, TimeoutError) as error:
             replies = [f"{type(error).__name__}: {error}"] * len(calls)
-        for (_, _, future), reply in zip(calls, replies, strict=True):
-            if not future.done():
-                future.set_result(str(reply) if isinstance(reply, Exception) else reply)
+        finally:  # whatever went wrong, nobody waits for ever with an open admission
+            for (_, _, future), reply in zip(calls, replies, strict=True):
+                if not future.done():
+                    future.set_result(str(reply) if isinstance(reply, Exception) else reply)
 
     async def _pipelined(self, calls: Sequence[tuple[list[str], list[Any], Any]]) -> list[Any]:
         replies = await self._once(calls)

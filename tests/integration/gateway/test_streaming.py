@@ -146,6 +146,33 @@ async def test_long_answer_is_cut_into_slices_that_add_up() -> None:
         assert ends[0].admitted_at < ends[1].admitted_at
 
 
+async def test_slice_that_finds_no_room_is_told_by_the_next_one() -> None:
+    parts: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def script(peer: UpstreamPeer) -> None:
+        await peer.read_head()
+        await peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+        while part := await parts.get():
+            await peer.answer(part)
+        await peer.reader.read()
+
+    async with running(script) as rig:
+        reader, writer = await rig.open()
+        writer.write(_GET)
+        await reader.readuntil(b"\r\n\r\n")
+        for part, full in ((b"aaa", True), (b"bb", False), (b"cccc", False)):
+            rig.spool.full = full
+            rig.clock.us += 70_000_000
+            parts.put_nowait(part)
+            assert await reader.readexactly(len(part)) == part
+        parts.put_nowait(b"")
+        assert await reader.read() == b""
+        _, *ends = rig.spool.events
+        assert sum(end.response_bytes for end in ends) == 9
+        assert [end.slice_no for end in ends] == [0, 1, 2]
+        assert ends[0].response_bytes == 5
+
+
 async def test_large_answer_with_a_slow_reader_is_whole_and_held_back() -> None:
     size = 60_000_000
     sent = 0
@@ -324,6 +351,29 @@ async def test_early_answer_to_an_unfinished_body_comes_through() -> None:
         async with asyncio.timeout(10):
             assert await reader.readuntil(b"no") != b""
         writer.close()
+
+
+async def test_bytes_of_a_body_that_comes_behind_the_answers_head_are_told_too() -> None:
+    async def script(peer: UpstreamPeer) -> None:
+        await peer.read_head()
+        assert await peer.reader.readexactly(5) == b"first"
+        await peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+        assert await peer.reader.readexactly(7) == b" second"
+        await peer.answer(b"done")
+
+    async with running(script) as rig:
+        reader, writer = await rig.open()
+        writer.write(_HEAD + b"Content-Length: 12\r\n\r\nfirst")
+        async with asyncio.timeout(10):
+            head = await reader.readuntil(b"\r\n\r\n")
+            writer.write(b" second")
+            assert await reader.read() == b"done"
+        writer.close()
+        assert b"200 OK" in head
+        assert [(e.kind, e.request_bytes, e.response_bytes) for e in rig.spool.events] == [
+            (Kind.REQUEST, 5, 0),
+            (Kind.RESPONSE_END, 7, 4),
+        ]
 
 
 async def test_silent_and_slow_clients_are_closed() -> None:
