@@ -36,7 +36,7 @@ from gateway.contracts.access_log import format_time
 from metering.errors import MeteringUnavailableError
 from metering.queries import UsageReader
 from portal.errors import ChangeTooSoonError, InputInvalidError, SubscriptionStateError
-from portal.models import BillingPeriod, PlanVersion, Segment, Subscription, User
+from portal.models import BillingPeriod, Plan, PlanVersion, Segment, Subscription, User
 from portal.selectors import segment_at
 from portal.services.periods import periods_open
 from portal.services.subscriptions import (
@@ -117,10 +117,9 @@ class PlanChangePreview:
         )
 
 
-def default_timing(*, subscription: Subscription, version: PlanVersion, now: datetime) -> Timing:
+def default_timing(*, held: Plan, version: PlanVersion) -> Timing:
     """An upgrade is due at once, everything else with the period."""
-    upgrade = is_upgrade(subscription=subscription, version=version, now=now)
-    return Timing.NOW if upgrade else Timing.PERIOD_END
+    return Timing.NOW if is_upgrade(held=held, version=version) else Timing.PERIOD_END
 
 
 def plan_change_preview(
@@ -143,13 +142,12 @@ def plan_change_preview(
         `subscription_change` does.
     :raises InputInvalidError: for the plan version in force, or a downgrade that is to be due now.
     """
-    chosen = timing or default_timing(subscription=subscription, version=version, now=now)
     period, running = _running(subscription, now=now)
     if running.plan_version_id == version.pk:
         raise InputInvalidError([("plan", "same_plan", "is the current plan")])
-    if chosen is Timing.NOW and not is_upgrade(
-        subscription=subscription, version=version, now=now
-    ):
+    held = running.plan_version.plan
+    chosen = timing or default_timing(held=held, version=version)
+    if chosen is Timing.NOW and not is_upgrade(held=held, version=version):
         raise InputInvalidError(
             [("timing", "downgrade_now", "a smaller plan starts with the next period")]
         )

@@ -43,7 +43,9 @@ def _card(
         "words": plan_words(version),
         "examples": plan_examples(version=version, month_start=month_start(at)),
         "is_current": held is not None and held.pk == version.pk,
-        "timing": default_timing(subscription=subscription, version=version, now=at).value,
+        "timing": default_timing(
+            held=held.plan if held else subscription.plan, version=version
+        ).value,
     }
 
 
@@ -136,9 +138,7 @@ def _both_words(shown: PlanChangePreview) -> tuple[PlanWords, PlanWords]:
 
 def _other_timing(shown: PlanChangePreview) -> str:
     """Return the other choice of an upgrade: now, or with the next period."""
-    default = default_timing(
-        subscription=shown.subscription, version=shown.to_version, now=shown.as_of
-    )
+    default = default_timing(held=shown.from_version.plan, version=shown.to_version)
     if default is not Timing.NOW:
         return ""
     return (Timing.PERIOD_END if shown.timing is Timing.NOW else Timing.NOW).value

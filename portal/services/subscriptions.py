@@ -22,6 +22,7 @@ from portal.errors import (
 )
 from portal.models import (
     Organization,
+    Plan,
     PlanVersion,
     Segment,
     Subscription,
@@ -148,14 +149,15 @@ def _check_overlap(
         raise SubscriptionOverlapError
 
 
-def is_upgrade(*, subscription: Subscription, version: PlanVersion, now: datetime) -> bool:
-    """Say whether the version's plan ranks above the one in force: then a change is due at once.
-
-    By the segments: `Subscription.plan` follows them only with the next scan.
-    """
+def plan_in_force(*, subscription: Subscription, now: datetime) -> Plan:
+    """Return the plan by the segments; `Subscription.plan` follows them with the next scan."""
     running = segment_at(subscription_id=subscription.pk, at=now)
-    plan = running.plan_version.plan if running else subscription.plan
-    return version.plan.rank > plan.rank
+    return running.plan_version.plan if running else subscription.plan
+
+
+def is_upgrade(*, held: Plan, version: PlanVersion) -> bool:
+    """Say whether the version's plan ranks above the one in force: a change is due at once."""
+    return version.plan.rank > held.rank
 
 
 def subscription_change_check(
@@ -217,7 +219,9 @@ def subscription_change(
     """
     with transaction.atomic():
         subscription = _locked(subscription)
-        upgrade = is_upgrade(subscription=subscription, version=version, now=now)
+        upgrade = is_upgrade(
+            held=plan_in_force(subscription=subscription, now=now), version=version
+        )
         at = at or (soonest_change(now) if upgrade else _period_end(subscription, now=now))
         subscription_change_check(subscription=subscription, version=version, at=at, now=now)
         running = _drop_planned(subscription, now=now)

@@ -268,8 +268,8 @@ def test_a_confirmation_that_the_bank_asks_for(run: Run, through: str) -> None:
     held = run.held()
     payment = held.payments.get()
     assert (held.state, held.waiting_for, payment.state) == ("open", "action", "action_required")
-    issued, asked = mail.outbox
-    assert issued.subject.startswith(f"Invoice {held.number} over ")
+    told, asked = mail.outbox
+    assert told.subject.startswith(f"Invoice {held.number} over ")
     assert held.hosted_url in asked.body
     run.bench.confirm(held.stripe_invoice_id)
     apply_all(run)
