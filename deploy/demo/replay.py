@@ -35,6 +35,7 @@ from portal.services.clock_control import clock_advance  # noqa: E402
 from portal.usage import reader  # noqa: E402
 
 A_DAY = timedelta(days=1)
+NOTICE_DAYS = 3
 LANES = 8
 WITHIN_S = 60
 POLL_S = 0.02
@@ -93,16 +94,19 @@ def wait_for(ready: Callable[[], bool], what: str) -> None:
         time.sleep(POLL_S)
 
 
-def notice(sent: int, day: datetime) -> None:
-    """Let the product notice what the day's calls have crossed, before the day is over.
+def is_noticed(day: datetime) -> bool:
+    """Say whether the product looks at the end of a day: every third, and a month's last."""
+    return (day + A_DAY).day % NOTICE_DAYS == 1
+
+
+def notice(sent: int, since: datetime) -> None:
+    """Let the product notice what the calls since an instant have crossed, before the day is over.
 
     In life the scan looks every minute; here a day takes a second, and an alert of a window that
     is over is mailed to nobody. It is the same task, and the worker sends the mails.
     """
-    where = UsageFilter(start=day, end=clock.now() + A_DAY, everyone=True)
-    wait_for(
-        lambda: reader().usage(where).total.events >= sent, "The recording of the day's calls"
-    )
+    where = UsageFilter(start=since, end=clock.now() + A_DAY, everyone=True)
+    wait_for(lambda: reader().usage(where).total.events >= sent, "The recording of the calls")
     scan_alerts()
     waiting = UsageAlert.objects.filter(notified_at__isnull=True)
     wait_for(
@@ -132,11 +136,14 @@ def replay(keys: dict[str, str]) -> int:
     """Play every day up to today; return how many requests were sent."""
     sent = 0
     wait_for(in_force, "The gateway's first snapshot")
+    unseen, since = 0, clock.now()
     while clock.offset() < timedelta(0):
         day = clock.now()
         today = _send(keys, day)
-        notice(today, day)
-        sent += today
+        sent, unseen = sent + today, unseen + today
+        if is_noticed(day):
+            notice(unseen, since)
+            unseen, since = 0, day + A_DAY
         step()
     wait_for(lambda: not due_list(now=clock.now(), grace_s=0), "The close of last month")
     return sent
